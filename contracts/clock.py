@@ -1,0 +1,36 @@
+"""The seam through which everything reads time: a ``Clock`` is passed in, never looked up."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import msgspec
+
+NS_PER_S = 1_000_000_000
+
+
+class Clock(Protocol):
+    """Source of UTC instants."""
+
+    def now_ns(self) -> int:
+        """Return the instant in nanoseconds since the Unix epoch, UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock, for production."""
+
+    def now_ns(self) -> int:
+        """Return the machine's instant in nanoseconds, UTC."""
+        return time.time_ns()
+
+
+class FixedClock(msgspec.Struct, frozen=True):
+    """A clock that stands still, for demos, replays and tests."""
+
+    instant_ns: int
+
+    def now_ns(self) -> int:
+        """Return the instant it was made with."""
+        return self.instant_ns

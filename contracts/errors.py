@@ -1,0 +1,75 @@
+"""Typed errors. Each carries the offending value and the remedy.
+
+::
+
+    QuantiVistaError
+    ├── ConfigurationError       a setting is missing or contradicts another
+    ├── ContractError            a message does not satisfy its contract
+    │   └── MessageTooLargeError an encoded message is over its limit
+    ├── SourceError              a vendor's bytes cannot be used at all (single bad rows are
+    quarantined instead)
+    ├── LakeError                a table cannot be read or written as asked
+    │   ├── SchemaDriftError     a frame's schema differs from the declared one
+    │   ├── UnsafePathError      a key would leave the lake's root
+    │   ├── PartitionError       rows lie outside the partitions being written, or the partition is
+    off the calendar
+    │   └── MissingUpstreamError a partition that must exist does not
+    └── BookError                the book cannot step from the state it was given
+"""
+
+
+class QuantiVistaError(Exception):
+    """Base of every error the platform raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, naming the offending value.
+    remedy : str
+        What the reader can do about it.
+    """
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(f"{message} Remedy: {remedy}")
+        self.message = message
+        self.remedy = remedy
+
+
+class ConfigurationError(QuantiVistaError):
+    """A setting is missing or contradicts another."""
+
+
+class ContractError(QuantiVistaError):
+    """A message does not satisfy its contract."""
+
+
+class MessageTooLargeError(ContractError):
+    """An encoded message is over its size limit."""
+
+
+class SourceError(QuantiVistaError):
+    """A vendor's bytes cannot be used at all."""
+
+
+class LakeError(QuantiVistaError):
+    """A table cannot be read or written as asked."""
+
+
+class SchemaDriftError(LakeError):
+    """A frame's schema differs from the declared one."""
+
+
+class UnsafePathError(LakeError):
+    """A key would leave the lake's root."""
+
+
+class PartitionError(LakeError):
+    """Rows lie outside the partitions being written, or a partition is off the calendar."""
+
+
+class MissingUpstreamError(LakeError):
+    """A partition that must exist does not."""
+
+
+class BookError(QuantiVistaError):
+    """The book cannot step from the state it was given."""

@@ -1,0 +1,1 @@
+"""The Delta lake and the Dagster IO manager over it."""

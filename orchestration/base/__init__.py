@@ -1,0 +1,1 @@
+"""Partitions, resources, settings, metadata and naming that every asset shares."""
