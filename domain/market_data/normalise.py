@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -23,6 +24,21 @@ class Normalised(NamedTuple):
 
     bars: pl.DataFrame
     quarantine: pl.DataFrame
+
+    def in_months(self, months: Sequence[str], *, first: bool) -> Normalised:
+        """Keep only rows of the named months; ``first`` also keeps lines without a readable date.
+
+        A line whose date cannot be read belongs to no month. It is filed under the first one, once.
+        """
+        wanted = list(months)
+        undated = pl.col("month").is_null() & pl.lit(first)
+        quarantine = self.quarantine.with_columns(
+            pl.col("session").dt.strftime("%Y-%m-01").alias("month")
+        ).filter(pl.col("month").is_in(wanted) | undated)
+        return Normalised(
+            self.bars.filter(pl.col("month").is_in(wanted)),
+            quarantine.with_columns(pl.col("month").fill_null(wanted[0])),
+        )
 
 
 def read_rows(data: bytes) -> pl.DataFrame:

@@ -1,0 +1,1 @@
+"""One thin module per workflow; reads like the platform's table of contents."""

@@ -1,0 +1,26 @@
+"""The partitions definitions that assets share: one object per grain, never two of a kind."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+
+from orchestration.base.settings import Settings
+
+MONTH_COLUMN = "month"
+KEY_FORMAT = "%Y-%m-%d"
+
+
+def monthly(settings: Settings) -> dg.MonthlyPartitionsDefinition:
+    """Months from ``history_start`` to the month of ``now``, which grows by a session a day.
+
+    The end is given explicitly, so that a replay of 2010 does not offer the months since.
+    """
+    first_of_month = settings.now.date().replace(day=1)
+    next_month = (first_of_month + dt.timedelta(days=32)).replace(day=1)
+    return dg.MonthlyPartitionsDefinition(
+        start_date=settings.history_start.isoformat(),
+        end_date=next_month.isoformat(),
+        fmt=KEY_FORMAT,
+    )
