@@ -8,7 +8,7 @@ export DAGSTER_HOME ?= $(QUANTIVISTA_HOME)/dagster
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 
-.PHONY: help test lint clean debian-packages setup setup-test
+.PHONY: help demo dev backfill test lint clean debian-packages setup setup-test
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,16 @@ test: setup-test ## Lint and run the test suite
 	$(RUN)ruff check .
 	$(RUN)mypy
 	$(RUN)pytest -n 2
+
+demo: setup ## Run the platform on the embedded data
+	@$(RUN)python -m cli.main demo
+
+dev: setup ## Dagster UI and daemon on loopback
+	@$(RUN)python -m cli.main init
+	@$(RUN)dagster dev -h 127.0.0.1 -w workspace.yaml
+
+backfill: setup ## Rebuild months, e.g. make backfill FROM=2010-01-01 TO=2010-08-01
+	@$(RUN)python -m cli.main backfill "$(FROM)" "$(TO)"
 
 clean: ## Delete the platform's state (QUANTIVISTA_HOME)
 	rm -rf "$(QUANTIVISTA_HOME)"

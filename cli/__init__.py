@@ -1,0 +1,1 @@
+"""The ``quantivista`` command: the same verbs as the Makefile."""
