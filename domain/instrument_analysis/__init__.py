@@ -1,0 +1,1 @@
+"""Workflow 03: technical indicators and correlations on the forward-adjusted series."""
