@@ -3,8 +3,10 @@
 import dagster as dg
 import polars as pl
 
+from domain.market_data.adjust import forward_adjusted
 from domain.market_data.normalise import normalise, read_rows
-from io_managers.delta_io_manager import table
+from domain.market_data.reference import ACTIONS, with_permanent_ids
+from io_managers.delta_io_manager import HISTORY, table
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.file_drops import DropStore, embedded_drop
@@ -84,7 +86,25 @@ def market_data_assets(
             ).in_months(keys, first=context.partition_keys[0] == months.get_first_partition_key())
             for drop in vendor_drops.iter_rows(named=True)
         ]
-        bars = pl.concat(result.bars for result in results)
+        bars = with_permanent_ids(pl.concat(result.bars for result in results))
         return bars, pl.concat(result.quarantine for result in results)
 
-    return [vendor_drops, daily_bars]
+    @dg.asset(
+        key=["market_data", "adjusted_bars"],
+        ins={"bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY)},
+        partitions_def=months,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"deltalake", "polars"},
+        tags={"workflow": "01", "tier": "core"},
+        metadata=table(["instrument_id", "session"], MONTH_COLUMN),
+        io_manager_key="lake",
+        description="One row is one bar with its forward adjustment factor: a new corporate action "
+        "never changes a past row. Grain: instrument, session. Consumers: workflow 03.",
+    )
+    def adjusted_bars(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
+        adjusted = forward_adjusted(bars, ACTIONS)
+        return adjusted.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+
+    return [vendor_drops, daily_bars, adjusted_bars]

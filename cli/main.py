@@ -72,6 +72,8 @@ def _summary(settings: Settings) -> None:
     shown.add_row("bars", f"{bars.height:,}")
     for reason, count in quarantine["reason"].value_counts().sort("reason").iter_rows():
         shown.add_row(f"quarantined: {reason}", f"{count:,}")
+    for key in (("market_data", "adjusted_bars"), ("instrument_analysis", "indicators")):
+        shown.add_row(f"rows of {'/'.join(key)}", f"{lake.read(key).height:,}")
     console.print(shown)
     console.print(f"Lake: {settings.lake_root}\nVendor files: {settings.drops_root}")
 

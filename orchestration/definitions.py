@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets.instrument_analysis import instrument_analysis_assets
 from assets.market_data import market_data_assets
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.lake import Lake
@@ -21,7 +22,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     """
     environment = settings or Settings()
     months = monthly(environment)
-    assets = market_data_assets(environment, months)
+    assets = [*market_data_assets(environment, months), *instrument_analysis_assets(months)]
     return dg.Definitions(
         assets=assets,
         jobs=[

@@ -14,6 +14,8 @@ from orchestration.definitions import build_defs
 TABLES = {
     ("market_data", "bars"): ["instrument_id", "session"],
     ("market_data", "quarantine"): ["raw_sha256", "source_seq"],
+    ("market_data", "adjusted_bars"): ["instrument_id", "session"],
+    ("instrument_analysis", "indicators"): ["instrument_id", "session"],
 }
 
 
@@ -55,7 +57,13 @@ def test_a_range_run_and_monthly_runs_give_equal_tables(whole, tmp_path):
 
 def test_every_line_of_the_vendor_file_is_in_one_table(whole):
     lake = Lake(whole[0].lake_root)
-    assert sum(lake.read(key).height for key in TABLES) == 122_574
+    bars, quarantine = (lake.read(("market_data", name)) for name in ("bars", "quarantine"))
+    assert bars.height + quarantine.height == 122_574
+
+
+def test_every_bar_has_its_indicators(whole):
+    lake = Lake(whole[0].lake_root)
+    assert lake.read(("instrument_analysis", "indicators")).height == 122_496
 
 
 def test_a_materialisation_carries_counts_hash_schema_range_and_preview(whole):
