@@ -1,0 +1,1 @@
+"""The book: one pure step that decides, books fills and values, whichever driver calls it."""

@@ -1,0 +1,134 @@
+"""Corporate actions and ended data, applied to what the book holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from domain.book.ledger import CASH, SPECIAL_DIVIDEND, Ledger, trading_account
+from domain.book.market import Market
+from domain.book.state import PendingOrder, Position, price_ticks, value_minor
+from domain.market_data.reference import CorporateAction
+
+
+def apply_actions(
+    ledger: Ledger, pending: Sequence[PendingOrder], market: Market
+) -> list[PendingOrder]:
+    """Apply the actions that take effect before this session's open; return adjusted orders.
+
+    An action takes effect on the first bar at or after its ex-session, so it applies to holdings
+    whose last bar is older than that.
+    """
+    orders = list(pending)
+    for action in market.actions:
+        held = ledger.positions.get(action.instrument_id)
+        bar = market.bars.get(action.instrument_id)
+        if bar is None or action.ex_session > market.session:
+            continue
+        if action.kind == "split" and action.ratio is not None:
+            orders = [_split_order(order, action) for order in orders]
+        if held is None or held.price_session >= action.ex_session:
+            continue
+        if action.kind == "split":
+            _split(ledger, held, action, bar.open_ticks)
+        elif action.kind == "special_dividend":
+            _dividend(ledger, held, action)
+        else:
+            _spin_off(ledger, held, action, market)
+    return orders
+
+
+def _split_order(order: PendingOrder, action: CorporateAction) -> PendingOrder:
+    same = order.instrument_id == action.instrument_id
+    if not same or order.decision_session >= action.ex_session or not action.ratio:
+        return order
+    return msgspec.structs.replace(
+        order,
+        quantity=int(order.quantity * action.ratio),
+        arrival_ticks=round(order.arrival_ticks / action.ratio),
+    )
+
+
+def _split(ledger: Ledger, held: Position, action: CorporateAction, open_ticks: int) -> None:
+    ratio = action.ratio or 1.0
+    exact = held.quantity * ratio
+    whole = int(exact)
+    # The fraction of a share is paid out in cash at the open, as transfer agents do.
+    in_lieu_minor = value_minor(round((exact - whole) * 1_000_000), open_ticks) // 1_000_000
+    name = action.instrument_id
+    ledger.post(
+        CASH, trading_account(name), in_lieu_minor, cause="cash_in_lieu", reference=f"{name}:split"
+    )
+    if whole:
+        ticks = round(held.price_ticks / ratio)
+        ledger.positions[name] = Position(
+            whole, held.cost_basis_minor - in_lieu_minor, ticks, held.price_session
+        )
+    else:
+        ledger.positions.pop(name)
+    ledger.adjust(
+        name, cause="split", before=held.quantity, after=whole, cash_minor=in_lieu_minor,
+        source=action.source,
+    )  # fmt: skip
+
+
+def _dividend(ledger: Ledger, held: Position, action: CorporateAction) -> None:
+    amount_minor = value_minor(held.quantity, price_ticks(action.cash_usd or 0.0))
+    name = action.instrument_id
+    reference = f"{name}:{action.ex_session}"
+    ledger.post(CASH, SPECIAL_DIVIDEND, amount_minor, cause="special_dividend", reference=reference)
+    ledger.adjust(
+        name, cause="special_dividend", before=held.quantity, after=held.quantity,
+        cash_minor=amount_minor, source=action.source,
+    )  # fmt: skip
+
+
+def _spin_off(ledger: Ledger, held: Position, action: CorporateAction, market: Market) -> None:
+    """Move part of the holding's cost to the received shares.
+
+    Where the vendor has no price for the received security, it is carried at what the parent lost
+    overnight; it then counts as stale from its first day.
+    """
+    name, received = action.instrument_id, action.received or f"{action.instrument_id}.SPINOFF"
+    ratio = action.ratio or 0.0
+    quantity = int(held.quantity * ratio)
+    parent, own = market.bars[name], market.bars.get(received)
+    implied = max(0, round((held.price_ticks - parent.open_ticks) / ratio)) if ratio else 0
+    ticks = own.open_ticks if own is not None else implied
+    worth_minor = value_minor(quantity, ticks)
+    if not quantity:
+        return
+    ledger.post(
+        trading_account(received), trading_account(name), worth_minor, cause="spin_off",
+        reference=f"{name}:{action.ex_session}",
+    )  # fmt: skip
+    before = ledger.positions.get(received, Position(0, 0, ticks, market.session))
+    ledger.positions[received] = Position(
+        before.quantity + quantity, before.cost_basis_minor + worth_minor, ticks, market.session
+    )
+    ledger.positions[name] = msgspec.structs.replace(
+        held, cost_basis_minor=held.cost_basis_minor - worth_minor
+    )
+    ledger.adjust(
+        received, cause="spin_off", before=before.quantity, after=before.quantity + quantity,
+        cash_minor=0, source=action.source,
+    )  # fmt: skip
+
+
+def close_ended(ledger: Ledger, stale_sessions_max: int) -> None:
+    """Close holdings without a price for too long at their last price, saying so."""
+    for name in sorted(ledger.positions):
+        held = ledger.positions[name]
+        if held.stale_sessions <= stale_sessions_max:
+            continue
+        amount_minor = held.market_value_minor
+        reference = f"{name}:{held.price_session}"
+        ledger.post(
+            CASH, trading_account(name), amount_minor, cause="data_ended", reference=reference
+        )
+        ledger.positions.pop(name)
+        ledger.adjust(
+            name, cause="data_ended", before=held.quantity, after=0, cash_minor=amount_minor,
+            source=f"last price of {held.price_session}",
+        )  # fmt: skip

@@ -1,0 +1,85 @@
+"""The book's state: everything a step needs from the past, and nothing that it can look up."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+
+from contracts.codec import from_json, to_json
+from contracts.envelope import digest
+
+PRICE_SCALE = 10_000  # price ticks per currency unit
+TICKS_PER_MINOR = 100  # price ticks per cent
+
+
+def price_ticks(price: float) -> int:
+    """Return a price in ticks of 1e-4."""
+    return round(price * PRICE_SCALE)
+
+
+def value_minor(quantity: int, ticks: int) -> int:
+    """Return ``quantity`` shares at ``ticks`` in minor units, rounded half to even, in integers."""
+    whole, rest = divmod(quantity * ticks, TICKS_PER_MINOR)
+    half = TICKS_PER_MINOR // 2
+    return whole + (1 if rest > half or (rest == half and whole % 2) else 0)
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Shares held, what they cost, and the last raw price seen."""
+
+    quantity: int
+    cost_basis_minor: int
+    price_ticks: int
+    price_session: dt.date
+    stale_sessions: int = 0
+
+    @property
+    def market_value_minor(self) -> int:
+        """Value at the last price, in minor units."""
+        return value_minor(self.quantity, self.price_ticks)
+
+
+class PendingOrder(msgspec.Struct, frozen=True):
+    """A market-on-open order for the next session, good for that session only."""
+
+    cl_ord_id: str
+    decision_id: str
+    decision_session: dt.date
+    instrument_id: str
+    quantity: int
+    """Signed: positive buys."""
+    arrival_ticks: int
+
+
+class BookState(msgspec.Struct, frozen=True, kw_only=True):
+    """The closing state of a session."""
+
+    session: dt.date | None = None
+    cash_minor: int = 0
+    funded: bool = False
+    positions: dict[str, Position] = {}
+    pending: tuple[PendingOrder, ...] = ()
+    blocked: dict[str, dt.date] = {}
+    """Instruments with a jump that no vendor evidence explains, and since when."""
+    last_rebalance_index: int | None = None
+    last_nav_minor: int | None = None
+
+    def to_text(self) -> str:
+        """Return the state as JSON with a fixed key order."""
+        return to_json(self).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> BookState:
+        """Read a state written by ``to_text``."""
+        return from_json(text.encode(), cls)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the state."""
+        return digest(self)
+
+    @property
+    def nav_minor(self) -> int:
+        """Cash plus positions at their last prices, in minor units."""
+        return self.cash_minor + sum(p.market_value_minor for p in self.positions.values())

@@ -1,0 +1,275 @@
+"""The step: one session of the book, the same in a backfill, a backtest, on paper and live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from contracts.envelope import event_id
+from contracts.errors import BookError
+from domain.book.actions import apply_actions, close_ended
+from domain.book.ledger import CAPITAL, CASH, COMMISSION, Ledger
+from domain.book.market import Fill, Market, SignalView
+from domain.book.policy import BookPolicy
+from domain.book.rebalance import LOGIC_VERSION, Rebalance, rebalance
+from domain.book.rows import EquityRow, OrderRow, PositionRow, TradeRow
+from domain.book.state import PRICE_SCALE, BookState, PendingOrder, Position
+
+# Where fills come from: the simulation before go-live, the venue's reports after it.
+FillSource = Callable[[Sequence[PendingOrder], Market, BookPolicy], Sequence[Fill]]
+
+
+class StepEvents(msgspec.Struct):
+    """What a step leaves behind, as rows of the book's tables."""
+
+    orders: list[OrderRow] = []
+    trades: list[TradeRow] = []
+    positions: list[PositionRow] = []
+    equity: list[EquityRow] = []
+    rebalance: Rebalance | None = None
+    ledger: Ledger | None = None
+
+
+def step(
+    state: BookState,
+    market: Market,
+    signals: Mapping[str, SignalView],
+    fills: FillSource,
+    policy: BookPolicy,
+) -> tuple[BookState, StepEvents]:
+    """Move the book from one session's close to the next one's.
+
+    Parameters
+    ----------
+    state : BookState
+        Closing state of an earlier session.
+    market : Market
+        The session: its bars, actions and calendar. Without bars, nothing trades or is valued.
+    signals : mapping of instrument id to SignalView
+        Signals made on this session's close.
+    fills : FillSource
+        Executions of the pending orders in this session.
+    policy : BookPolicy
+        Sizing, limits and costs.
+
+    Returns
+    -------
+    tuple of BookState and StepEvents
+        The closing state, and the rows that explain how it came about.
+
+    Raises
+    ------
+    BookError
+        When the session does not follow the state's, or a fill does not fit its order.
+    """
+    if state.session is not None and market.session <= state.session:
+        raise BookError(
+            f"Session {market.session} does not follow {state.session}.",
+            remedy="step forward from the closing state of the session before",
+        )
+    events = StepEvents()
+    ledger = Ledger(state, market.session, policy.currency, (policy.hash, LOGIC_VERSION))
+    events.ledger = ledger
+    if not market.bars:
+        events.orders = [_order_row(order, 0, market, "no_market_data") for order in state.pending]
+        return msgspec.structs.replace(state, session=market.session, pending=()), events
+    if not state.funded:
+        ledger.post(CASH, CAPITAL, policy.initial_cash_minor, cause="capital", reference="initial")
+    pending = apply_actions(ledger, state.pending, market)
+    executed = fills(pending, market, policy)
+    _book_fills(events, ledger, pending, executed, market, policy)
+    _mark(ledger, market)
+    close_ended(ledger, policy.stale_sessions_max)
+    blocked = dict(state.blocked)
+    for name in sorted(market.bars):
+        if market.bars[name].unexplained_jump:
+            blocked.setdefault(name, market.session)
+    closing = msgspec.structs.replace(
+        state,
+        session=market.session,
+        cash_minor=ledger.cash_minor,
+        funded=True,
+        positions={name: ledger.positions[name] for name in sorted(ledger.positions)},
+        pending=(),
+        blocked=blocked,
+    )
+    _value(events, closing, market, state.last_nav_minor)
+    closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
+    last = state.last_rebalance_index
+    if last is None or market.session_index - last >= policy.rebalance_every_sessions:
+        events.rebalance = rebalance(closing, market, signals, policy)
+        closing = msgspec.structs.replace(
+            closing,
+            pending=events.rebalance.orders,
+            last_rebalance_index=market.session_index,
+        )
+    return closing, events
+
+
+def _book_fills(
+    events: StepEvents,
+    ledger: Ledger,
+    pending: Sequence[PendingOrder],
+    fills: Sequence[Fill],
+    market: Market,
+    policy: BookPolicy,
+) -> None:
+    """Book sells before buys, so that what they bring can pay for the buys of the same open."""
+    orders = {order.cl_ord_id: order for order in pending}
+    filled = dict.fromkeys(orders, 0)
+    # Enters the trades in the order in which they changed the cash.
+    for fill in sorted(fills, key=lambda fill: (fill.quantity > 0, fill.transact_ns, fill.exec_id)):
+        order = orders.get(fill.cl_ord_id)
+        if order is None:
+            raise BookError(
+                f"Fill {fill.exec_id} belongs to no pending order ({fill.cl_ord_id}).",
+                remedy="reconcile the venue's reports with the orders before booking them",
+            )
+        cumulated = filled[fill.cl_ord_id] + fill.quantity
+        if fill.quantity * order.quantity <= 0 or abs(cumulated) > abs(order.quantity):
+            raise BookError(
+                f"Fill {fill.exec_id} of {fill.quantity} does not fit order {order.cl_ord_id} of "
+                f"{order.quantity} with {filled[fill.cl_ord_id]} filled.",
+                remedy="reconcile the venue's reports with the orders before booking them",
+            )
+        filled[fill.cl_ord_id] = cumulated
+        notional_minor = ledger.trade(
+            order.instrument_id, fill.quantity, fill.price_ticks, fill.exec_id
+        )
+        ledger.post(
+            COMMISSION, CASH, fill.commission_minor, cause="commission", reference=fill.exec_id
+        )
+        events.trades.append(
+            _trade_row(order, fill, notional_minor, abs(cumulated), market, policy)
+        )
+    for order in pending:
+        bar = market.bars.get(order.instrument_id)
+        reason = "no_bar" if bar is None else "participation"
+        if bar is not None and bar.unexplained_jump:
+            reason = "unexplained_jump"
+        events.orders.append(_order_row(order, abs(filled[order.cl_ord_id]), market, reason))
+
+
+def _order_row(order: PendingOrder, filled: int, market: Market, reason: str) -> OrderRow:
+    size = abs(order.quantity)
+    status = "filled" if filled == size else ("partially_filled" if filled else "expired")
+    return OrderRow(
+        cl_ord_id=order.cl_ord_id,
+        decision_id=order.decision_id,
+        decision_session=order.decision_session,
+        session=market.session,
+        instrument_id=order.instrument_id,
+        side="buy" if order.quantity > 0 else "sell",
+        order_type="market_on_open",
+        order_qty=size,
+        filled_qty=filled,
+        status=status,
+        reason=None if filled == size else reason,
+    )
+
+
+def _trade_row(
+    order: PendingOrder, fill: Fill, notional_minor: int, cumulated: int, market: Market,
+    policy: BookPolicy,
+) -> TradeRow:  # fmt: skip
+    sign = 1 if fill.quantity > 0 else -1
+    slippage_bps = sign * (fill.price_ticks / order.arrival_ticks - 1) * 10_000
+    row = TradeRow(
+        event_id="",
+        exec_id=fill.exec_id,
+        cl_ord_id=order.cl_ord_id,
+        order_id=order.cl_ord_id,
+        decision_id=order.decision_id,
+        session=market.session,
+        instrument_id=order.instrument_id,
+        side="buy" if fill.quantity > 0 else "sell",
+        last_qty=abs(fill.quantity),
+        last_px=fill.price_ticks / PRICE_SCALE,
+        notional_minor=notional_minor,
+        commission_minor=fill.commission_minor,
+        spread_cost_minor=fill.spread_cost_minor,
+        arrival_price=order.arrival_ticks / PRICE_SCALE,
+        slippage_bps=slippage_bps,
+        cum_qty=cumulated,
+        leaves_qty=abs(order.quantity) - cumulated,
+        exec_type="trade",
+        broker=fill.broker,
+        mic="XXXX",
+        liquidity=fill.liquidity,
+        transact_time_ns=fill.transact_ns,
+        settlement_date=market.settlement_date,
+        currency=policy.currency,
+    )
+    identity = event_id(
+        event_type="TradeExecutedEvent",
+        key=fill.exec_id,
+        session=market.session.isoformat(),
+        round_number=0,
+        payload=row,
+        input_digests=[order.decision_id, market.bars[order.instrument_id].event_id],
+        policy_hash=policy.hash,
+        logic_version=LOGIC_VERSION,
+    )
+    return msgspec.structs.replace(row, event_id=identity)
+
+
+def _mark(ledger: Ledger, market: Market) -> None:
+    for name, held in ledger.positions.items():
+        bar = market.bars.get(name)
+        if bar is not None:
+            ledger.positions[name] = Position(
+                held.quantity, held.cost_basis_minor, bar.close_ticks, market.session
+            )
+        elif held.price_session < market.session:
+            ledger.positions[name] = msgspec.structs.replace(
+                held, stale_sessions=held.stale_sessions + 1
+            )
+
+
+def _value(
+    events: StepEvents, closing: BookState, market: Market, last_nav_minor: int | None
+) -> None:
+    nav_minor = closing.nav_minor
+    for name, held in closing.positions.items():
+        worth_minor = held.market_value_minor
+        events.positions.append(
+            PositionRow(
+                session=market.session,
+                instrument_id=name,
+                sector=market.sectors.get(name, "unknown"),
+                quantity=held.quantity,
+                price=held.price_ticks / PRICE_SCALE,
+                price_session=held.price_session,
+                stale_sessions=held.stale_sessions,
+                stale=held.stale_sessions > 0,
+                market_value_minor=worth_minor,
+                weight=worth_minor / nav_minor,
+                cost_basis_minor=held.cost_basis_minor,
+                unrealised_minor=worth_minor - held.cost_basis_minor,
+            )
+        )
+    invested_minor = sum(row.market_value_minor for row in events.positions)
+    traded_minor = sum(row.notional_minor for row in events.trades)
+    ledger = events.ledger
+    distributed = ledger.adjustments if ledger is not None else []
+    events.equity.append(
+        EquityRow(
+            session=market.session,
+            nav_minor=nav_minor,
+            cash_minor=closing.cash_minor,
+            invested_minor=invested_minor,
+            percent_invested=invested_minor / nav_minor,
+            gross_exposure=sum(abs(row.market_value_minor) for row in events.positions) / nav_minor,
+            n_positions=len(events.positions),
+            n_stale=sum(row.stale for row in events.positions),
+            traded_minor=traded_minor,
+            turnover=traded_minor / nav_minor,
+            commission_minor=sum(row.commission_minor for row in events.trades),
+            spread_cost_minor=sum(row.spread_cost_minor for row in events.trades),
+            distributions_minor=sum(
+                row.cash_minor for row in distributed if row.cause == "special_dividend"
+            ),
+            daily_return=None if last_nav_minor is None else nav_minor / last_nav_minor - 1,
+        )
+    )

@@ -1,0 +1,173 @@
+"""From beliefs to target shares: a core, a tilt by fractional Kelly, and rules that clip both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from contracts.events import Clip
+from domain.book.market import Market, SignalView
+from domain.book.policy import BookPolicy
+from domain.book.state import PRICE_SCALE, BookState
+
+MINOR_PER_UNIT = 100
+
+
+class Target(msgspec.Struct):
+    """What the book wants of one instrument; built rule by rule, each clip naming its rule."""
+
+    instrument_id: str
+    sector: str
+    price_ticks: int
+    current_qty: int
+    core_weight: float
+    full_kelly: float
+    fractional_kelly: float
+    tilt_weight: float
+    weight: float
+    signal_id: str | None
+    bar_id: str | None
+    target_qty: int = 0
+    clips: list[Clip] = []
+
+    def clip(self, rule: str, after: int) -> None:
+        """Set the target shares, naming the rule when it changed them."""
+        if after != self.target_qty:
+            self.clips.append(Clip(rule, self.target_qty, after))
+            self.target_qty = after
+
+
+def size_targets(
+    state: BookState, market: Market, signals: Mapping[str, SignalView], policy: BookPolicy
+) -> list[Target]:
+    """Return the target of every member and every holding, in the order of instrument ids.
+
+    The full Kelly weight of an asset with expected excess return m and standard deviation s is
+    m / s^2 (Thorp 2006, "The Kelly criterion in blackjack, sports betting and the stock market",
+    section 7); the book takes ``kelly_fraction`` of it on top of the core. An abstaining signal
+    has no tilt.
+    """
+    nav_minor = state.nav_minor
+    members = sorted(
+        name
+        for name, bar in market.bars.items()
+        if name not in state.blocked and bar.volume_shares > 0
+    )
+    core = policy.invested_target / len(members) if members else 0.0
+    targets = []
+    for name in sorted(set(members) | set(state.positions)):
+        target = _raw_target(name, core if name in members else 0.0, state, market, signals, policy)
+        targets.append(target)
+    _limit_weights(targets, nav_minor, policy)
+    tradable = set(members)
+    for target in targets:
+        if target.instrument_id not in tradable:
+            target.clip(_why_not(target.instrument_id, state, market), target.current_qty)
+        else:
+            _limit_quantity(target, market, nav_minor, policy)
+    _limit_cash(targets, state.cash_minor, nav_minor, policy)
+    return targets
+
+
+def _raw_target(
+    name: str,
+    core: float,
+    state: BookState,
+    market: Market,
+    signals: Mapping[str, SignalView],
+    policy: BookPolicy,
+) -> Target:
+    bar, held, signal = market.bars.get(name), state.positions.get(name), signals.get(name)
+    kelly = 0.0
+    if signal is not None and not signal.abstain and signal.volatility > 0 and core > 0:
+        kelly = signal.expected_return / signal.volatility**2
+    fractional = policy.kelly_fraction * kelly
+    tilt = max(-policy.tilt_max, min(policy.tilt_max, fractional))
+    ticks = bar.close_ticks if bar is not None else (held.price_ticks if held else 0)
+    return Target(
+        instrument_id=name,
+        sector=market.sectors.get(name, "unknown"),
+        price_ticks=ticks,
+        current_qty=held.quantity if held else 0,
+        core_weight=core,
+        full_kelly=kelly,
+        fractional_kelly=fractional,
+        tilt_weight=tilt,
+        weight=core + fractional,
+        signal_id=signal.event_id if signal is not None else None,
+        bar_id=bar.event_id if bar is not None else None,
+    )
+
+
+def _limit_weights(targets: list[Target], nav_minor: int, policy: BookPolicy) -> None:
+    """Apply the limits that are fractions of net asset value, from the name to the whole book."""
+    for target in targets:
+        target.target_qty = shares_of(target.weight, nav_minor, target.price_ticks)
+        _set_weight(target, "tilt_cap", target.core_weight + target.tilt_weight, nav_minor)
+        _set_weight(target, "long_only", max(0.0, target.weight), nav_minor)
+        _set_weight(target, "name_cap", min(policy.name_weight_max, target.weight), nav_minor)
+    sectors: dict[str, list[Target]] = {}
+    for target in targets:
+        sectors.setdefault(target.sector, []).append(target)
+    for name in sorted(sectors):
+        _scale("sector_cap", sectors[name], policy.sector_weight_max, nav_minor)
+    _scale("gross_cap", targets, policy.gross_max, nav_minor)
+
+
+def _scale(rule: str, targets: list[Target], limit: float, nav_minor: int) -> None:
+    total = math.fsum(target.weight for target in targets)
+    if total > limit:
+        for target in targets:
+            _set_weight(target, rule, target.weight * (limit / total), nav_minor)
+
+
+def _set_weight(target: Target, rule: str, weight: float, nav_minor: int) -> None:
+    if weight != target.weight:
+        target.weight = weight
+        target.clip(rule, shares_of(weight, nav_minor, target.price_ticks))
+
+
+def _why_not(name: str, state: BookState, market: Market) -> str:
+    if name in state.blocked:
+        return "blocked_unexplained_jump"
+    return "no_volume" if name in market.bars else "stale_price"
+
+
+def _limit_quantity(target: Target, market: Market, nav_minor: int, policy: BookPolicy) -> None:
+    lot = policy.lot_shares
+    target.clip("lot", target.target_qty // lot * lot)
+    change = target.target_qty - target.current_qty
+    worth_minor = abs(change) * target.price_ticks * MINOR_PER_UNIT / PRICE_SCALE
+    if target.target_qty and target.current_qty and worth_minor < policy.no_trade_band * nav_minor:
+        target.clip("no_trade_band", target.current_qty)
+        return
+    volume = market.bars[target.instrument_id].volume_shares
+    most = int(policy.participation_max * volume) // lot * lot
+    if abs(change) > most:
+        target.clip("participation", target.current_qty + (most if change > 0 else -most))
+
+
+def _limit_cash(targets: list[Target], cash_minor: int, nav_minor: int, policy: BookPolicy) -> None:
+    """Scale buys down to the cash on hand plus what the sells should bring, less a buffer."""
+    changes = [(t, (t.target_qty - t.current_qty) * t.price_ticks) for t in targets]
+    scale = MINOR_PER_UNIT / PRICE_SCALE
+    buys_minor = sum(worth for _, worth in changes if worth > 0) * scale
+    sells_minor = -sum(worth for _, worth in changes if worth < 0) * scale
+    available_minor = cash_minor + sells_minor - policy.cash_buffer * nav_minor
+    if buys_minor <= available_minor:
+        return
+    share = max(0.0, available_minor / buys_minor)
+    for target, worth in changes:
+        if worth > 0:
+            bought = int((target.target_qty - target.current_qty) * share)
+            lots = bought // policy.lot_shares * policy.lot_shares
+            target.clip("cash", target.current_qty + lots)
+
+
+def shares_of(weight: float, nav_minor: int, ticks: int) -> int:
+    """Return how many whole shares a weight of net asset value buys, rounded towards zero."""
+    if ticks <= 0:
+        return 0
+    return int(weight * nav_minor * PRICE_SCALE / (ticks * MINOR_PER_UNIT))
