@@ -1,0 +1,1 @@
+"""Workflow 07: what the book has earned, against what and why (benchmark, attribution)."""
