@@ -1,0 +1,87 @@
+"""Opening the database: SQLite made safe for several processes, or Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from contracts.errors import ConfigurationError
+
+# Writers of one SQLite file queue for this long; a transaction here takes a few milliseconds.
+BUSY_TIMEOUT_MS = 10_000
+_IMMEDIATE = "quantivista_immediate"
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of an SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def open_engine(url: str) -> sa.Engine:
+    """Return an engine for ``sqlite:///...`` or ``postgresql://...``.
+
+    Raises
+    ------
+    ConfigurationError
+        When the URL names another database, or its driver is not installed.
+    """
+    parsed = sa.make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        _tune_sqlite(engine)
+        return engine
+    if backend == "postgresql":
+        try:
+            return sa.create_engine(url, pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"No driver for {backend}: {error.name} is not installed.",
+                remedy="install psycopg2-binary, or use an sqlite:/// URL",
+            ) from error
+    raise ConfigurationError(
+        f"Unsupported database {backend!r}.", remedy="use sqlite:/// or postgresql://"
+    )
+
+
+def _tune_sqlite(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        # The driver's own implicit BEGIN is deferred: two such writers deadlock into
+        # "database is locked". We begin ourselves, below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        immediate = connection.get_execution_options().get(_IMMEDIATE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection in a write transaction: committed on success, rolled back otherwise."""
+    connection = engine.connect().execution_options(**{_IMMEDIATE: True})
+    try:
+        with connection.begin():
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one consistent state."""
+    with engine.connect() as connection, connection.begin():
+        yield connection

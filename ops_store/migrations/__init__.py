@@ -1,0 +1,1 @@
+"""Alembic scripts of the operations store, in order of their file names."""

@@ -1,0 +1,164 @@
+"""``OpsStore``: the one object callers hold. Each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from contracts.clock import Clock
+from contracts.events import CoordinatedTradingDecisionEvent
+from ops_store import feedback, handoff
+from ops_store.connection import open_engine, reading, writing
+from ops_store.errors import DecisionConflictError, ReportConflictError
+from ops_store.migrate import require_current, upgrade
+from ops_store.records import (
+    Attestation,
+    Incident,
+    IssueRequest,
+    IssueResult,
+    OutboxRow,
+    ReportRow,
+)
+
+
+class OpsStore:
+    """The operations store of one environment.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        From ``ops_store.connection.open_engine``; the schema must be current.
+    clock : Clock
+        The platform's clock: expiry of attestations is judged by it.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+        require_current(engine)
+        self._engine = engine
+        self._clock = clock
+
+    @classmethod
+    def open(cls, url: str, clock: Clock, *, migrate: bool = False) -> OpsStore:
+        """Open the store at a URL, bringing its schema up first when ``migrate`` is set."""
+        if migrate:
+            upgrade(url)
+        return cls(open_engine(url), clock)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def attest(self, attestations: Iterable[Attestation]) -> tuple[str, ...]:
+        """Store attestations and return their ids; repeating it changes nothing."""
+        with writing(self._engine) as connection:
+            return handoff.attest(connection, attestations)
+
+    def issue(self, *, book: str, mode: str, requests: Sequence[IssueRequest]) -> IssueResult:
+        """Freeze decisions and put them into the outbox: all of them or none.
+
+        The same payload under an existing key is a no-op. Another payload is refused, and opens
+        an incident.
+
+        Raises
+        ------
+        ModeRefusedError
+            When the mode is not paper or live, or a decision has another.
+        AttestationRefusedError
+            When a consumed hash has no positive, unexpired attestation among those named.
+        DecisionConflictError
+            When a key exists with another payload.
+        """
+        now_ns = self._clock.now_ns()
+        try:
+            with writing(self._engine) as connection:
+                return handoff.issue(
+                    connection, book=book, mode=mode, requests=requests, now_ns=now_ns
+                )
+        except DecisionConflictError as error:
+            self.open_incident(kind="decision_conflict", subject=book, detail=error.message)
+            raise
+
+    def issued(
+        self, *, book: str, session: str | None = None
+    ) -> list[CoordinatedTradingDecisionEvent]:
+        """Return the frozen decisions of a book, of all sessions or of one (ISO date)."""
+        with reading(self._engine) as connection:
+            return handoff.issued(connection, book=book, session=session)
+
+    def poll(self, after_sequence: int, limit: int = 100) -> list[OutboxRow]:
+        """Return issued decisions behind a sequence, with the attestations they name."""
+        with reading(self._engine) as connection:
+            return handoff.poll(connection, after_sequence, limit)
+
+    def acknowledge(self, consumer: str, sequence: int, *, token: int = 0) -> None:
+        """Record that a consumer holds everything up to ``sequence`` durably."""
+        with writing(self._engine) as connection:
+            handoff.acknowledge(connection, consumer=consumer, sequence=sequence, token=token)
+
+    def cursor(self, consumer: str) -> int:
+        """Return a consumer's last acknowledged sequence."""
+        with reading(self._engine) as connection:
+            return handoff.cursor(connection, consumer)
+
+    def append_reports(self, rows: Sequence[ReportRow]) -> int:
+        """Copy journal entries by (segment, offset); return how many were new."""
+        try:
+            with writing(self._engine) as connection:
+                return feedback.append_reports(connection, rows)
+        except ReportConflictError as error:
+            self.open_incident(
+                kind="report_conflict", subject="execution_reports", detail=error.message
+            )
+            raise
+
+    def reports_after(
+        self,
+        cursor: tuple[int, int] = (0, 0),
+        *,
+        limit: int = 1_000,
+        kinds: Sequence[str] | None = None,
+    ) -> list[ReportRow]:
+        """Return copied reports behind a (segment, offset) cursor, in journal order."""
+        with reading(self._engine) as connection:
+            return feedback.reports_after(connection, cursor, limit=limit, kinds=kinds)
+
+    def last_report_position(self) -> tuple[int, int]:
+        """Return the journal position of the last copied report."""
+        with reading(self._engine) as connection:
+            return feedback.last_report_position(connection)
+
+    def open_incident(self, *, kind: str, subject: str, detail: str) -> Incident:
+        """Open an incident; the same one twice is one."""
+        with writing(self._engine) as connection:
+            return feedback.open_incident(
+                connection, kind=kind, subject=subject, detail=detail, now_ns=self._clock.now_ns()
+            )
+
+    def incidents(self) -> list[Incident]:
+        """Return incidents, oldest first."""
+        with reading(self._engine) as connection:
+            return feedback.incidents(connection)
+
+    def engage_kill_switch(self, reason: str) -> None:
+        """Stop all new orders until released."""
+        self._set_kill_switch(engaged=True, reason=reason)
+
+    def release_kill_switch(self, reason: str) -> None:
+        """Allow new orders again."""
+        self._set_kill_switch(engaged=False, reason=reason)
+
+    def _set_kill_switch(self, *, engaged: bool, reason: str) -> None:
+        with writing(self._engine) as connection:
+            feedback.set_control(
+                connection,
+                feedback.KILL_SWITCH,
+                engaged=engaged,
+                reason=reason,
+                now_ns=self._clock.now_ns(),
+            )
+
+    def kill_switch(self) -> tuple[bool, str]:
+        """Return whether the kill switch is engaged, and why."""
+        with reading(self._engine) as connection:
+            return feedback.control_engaged(connection, feedback.KILL_SWITCH)

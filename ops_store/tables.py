@@ -1,0 +1,124 @@
+"""The tables, in SQL that SQLite and Postgres both understand.
+
+``migrations`` creates them; a test compares the two, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+ISSUED_DECISIONS = sa.Table(
+    "issued_decisions",
+    METADATA,
+    # Taken from `counters`, not an autoincrement: see `store.next_sequences`.
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("book", sa.String(64), nullable=False),
+    sa.Column("decision_session", sa.String(10), nullable=False),
+    sa.Column("round_number", sa.Integer, nullable=False),
+    sa.Column("strategy", sa.String(64), nullable=False),
+    sa.Column("instrument_id", sa.String(64), nullable=False),
+    sa.Column("decision_id", sa.String(64), nullable=False, index=True),
+    sa.Column("mode", sa.String(8), nullable=False),
+    sa.Column("symbol", sa.String(32), nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("payload_sha256", sa.String(64), nullable=False),
+    sa.Column("decision_digest", sa.String(64), nullable=False),
+    sa.Column("content_hashes", sa.Text, nullable=False),
+    sa.Column("attestation_ids", sa.Text, nullable=False),
+    sa.Column("issued_ns", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint(
+        "book",
+        "decision_session",
+        "round_number",
+        "strategy",
+        "instrument_id",
+        name="uq_issued_decisions_key",
+    ),
+)
+
+OUTBOX = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column(
+        "sequence",
+        sa.BigInteger,
+        sa.ForeignKey("issued_decisions.sequence"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("topic", sa.String(32), nullable=False),
+    sa.Column("created_ns", sa.BigInteger, nullable=False),
+)
+
+ATTESTATIONS = sa.Table(
+    "attestations",
+    METADATA,
+    sa.Column("attestation_id", sa.String(64), primary_key=True),
+    sa.Column("rule_set_version", sa.String(64), nullable=False),
+    sa.Column("table_name", sa.String(128), nullable=False),
+    sa.Column("partition", sa.String(64), nullable=False),
+    sa.Column("session", sa.String(10), nullable=False),
+    sa.Column("content_hash", sa.String(64), nullable=False, index=True),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("issued_ns", sa.BigInteger, nullable=False),
+    sa.Column("expires_ns", sa.BigInteger, nullable=False),
+)
+
+CURSORS = sa.Table(
+    "cursors",
+    METADATA,
+    sa.Column("consumer", sa.String(64), primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("token", sa.BigInteger, nullable=False),
+)
+
+COUNTERS = sa.Table(
+    "counters",
+    METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+EXECUTION_REPORTS = sa.Table(
+    "execution_reports",
+    METADATA,
+    sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("record_offset", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("decision_id", sa.String(64), nullable=False, index=True),
+    sa.Column("cl_ord_id", sa.String(64), nullable=False, index=True),
+    sa.Column("exec_id", sa.String(64), nullable=False, index=True),
+    sa.Column("instrument_id", sa.String(64), nullable=False),
+    sa.Column("session", sa.String(10), nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("recorded_ns", sa.BigInteger, nullable=False),
+)
+
+INCIDENTS = sa.Table(
+    "incidents",
+    METADATA,
+    sa.Column("incident_id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(64), nullable=False, index=True),
+    sa.Column("subject", sa.String(256), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("opened_ns", sa.BigInteger, nullable=False),
+    sa.Column("closed_ns", sa.BigInteger, nullable=True),
+)
+
+CONTROLS = sa.Table(
+    "controls",
+    METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("engaged", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("changed_ns", sa.BigInteger, nullable=False),
+)
