@@ -1,0 +1,4 @@
+"""Workflow 04: features, labels, walk-forward models and the evaluations they make.
+
+Pure functions of frames, except ``model_store``. No Dagster, no clock, no network.
+"""

@@ -1,0 +1,105 @@
+"""Probabilities that mean what they say, and statistics that know their observations overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import optimize, stats  # type: ignore[import-untyped]
+
+from contracts.errors import ContractError
+from ml.grid import FloatArray, IntArray
+
+TEMPERATURE_MIN = 0.05
+TEMPERATURE_MAX = 20.0
+# Keeps the logarithm finite: a class the model calls impossible costs 34 nats, not infinity.
+PROBABILITY_FLOOR = 1e-15
+
+
+def softmax(margins: FloatArray, temperature: float = 1.0) -> FloatArray:
+    """Return probabilities exp(m / T) / sum of exp(m / T), rows of ``margins`` (n, n_classes).
+
+    Columns are added in order, so that a row's bits do not depend on the rows around it.
+    """
+    scaled = margins / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    total = np.zeros(powers.shape[0])
+    for column in range(powers.shape[1]):
+        total = total + powers[:, column]
+    result: FloatArray = powers / total[:, None]
+    return result
+
+
+def log_loss(probabilities: FloatArray, classes: IntArray) -> float:
+    """Return the mean negative log probability (nats) of the class that came; no NaN allowed."""
+    if probabilities.shape[0] != classes.shape[0] or classes.size == 0:
+        raise ContractError(
+            f"{probabilities.shape[0]} probabilities for {classes.size} classes.",
+            remedy="pass one row of probabilities per class observed, at least one",
+        )
+    came = probabilities[np.arange(classes.size), classes]
+    return float(-np.log(np.maximum(came, PROBABILITY_FLOOR)).mean())
+
+
+def fit_temperature(margins: FloatArray, classes: IntArray) -> float:
+    """Find the temperature in [0.05, 20] that minimises the log-loss of ``softmax(margins / T)``.
+
+    Guo, Pleiss, Sun & Weinberger (2017), "On calibration of modern neural networks". One parameter:
+    all that fewer than 100 calibration sessions can support. Deterministic (bounded Brent on ln T).
+
+    Parameters
+    ----------
+    margins : ndarray of shape (n_rows, n_classes)
+        Unnormalised log probabilities, finite.
+    classes : ndarray of shape (n_rows,)
+        The class that came, 0 .. n_classes - 1.
+    """
+    found = optimize.minimize_scalar(
+        lambda log_t: log_loss(softmax(margins, float(np.exp(log_t))), classes),
+        bounds=(np.log(TEMPERATURE_MIN), np.log(TEMPERATURE_MAX)),
+        method="bounded",
+        options={"xatol": 1e-6, "maxiter": 200},
+    )
+    return float(np.exp(found.x))
+
+
+def spearman(first: FloatArray, second: FloatArray) -> float | None:
+    """Return the rank correlation (average ranks for ties); ``None`` when a side is constant."""
+    if first.size < 2:
+        return None
+    a, b = stats.rankdata(first), stats.rankdata(second)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else None
+
+
+def hac_t(values: FloatArray, lag: int) -> float | None:
+    """Return the t-statistic of the mean under heteroskedasticity and autocorrelation.
+
+    Newey & West (1987): the variance of the mean is (g0 + 2 * sum of (1 - k / (lag + 1)) * gk) / n
+    with autocovariances gk divided by n, Bartlett weights. Labels over h sessions of daily
+    observations overlap in h - 1 of them, hence ``lag`` = h - 1.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_observations,)
+        One observation per session in time order, finite.
+    lag : int
+        Highest autocovariance used, in observations.
+
+    Returns
+    -------
+    float or None
+        ``None`` with fewer than ``lag + 2`` observations, or no variance. In small samples the
+        estimate is too sure of itself: callers ask for a minimum of sessions.
+    """
+    count = values.size
+    if count < lag + 2:
+        return None
+    centred = values - values.mean()
+    variance = float((centred * centred).sum()) / count
+    for k in range(1, lag + 1):
+        weight = 1.0 - k / (lag + 1.0)
+        variance += 2.0 * weight * float((centred[k:] * centred[:-k]).sum()) / count
+    # Constant values leave a variance of rounding errors, and a t-statistic of nonsense.
+    if variance <= 1e-24:
+        return None
+    return float(values.mean() / np.sqrt(variance / count))
