@@ -3,33 +3,84 @@
 import dagster as dg
 import polars as pl
 
-from domain.instrument_analysis.indicators import compute_indicators
-from io_managers.delta_io_manager import HISTORY, table
+from domain.identity import with_event_ids
+from domain.instrument_analysis.correlations import month_end_correlations
+from domain.instrument_analysis.indicators import OUTPUTS, compute_indicators
+from domain.market_data.sessions import month_ends
+from orchestration.base.metadata import HISTORY, lake_asset, spec
 from orchestration.base.partitions import MONTH_COLUMN
+from orchestration.base.settings import Settings
+
+LOGIC_VERSION = "indicators-1"
+HISTORY_OF_BARS = dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)
+
+
+CORRELATION_OUTS = {
+    "correlations": spec(
+        "03", "correlations", primary_key=["month"], kinds={"scikit-learn"},
+        event="CorrelationMatrixUpdatedEvent",
+        description="One row is one completed month's Ledoit-Wolf correlation matrix: its "
+        "shrinkage, size and hash, and the session from which it may be used. Grain: month. "
+        "Consumers: 06, 09.",
+    ),
+    "correlation_matrices": spec(
+        "03", "correlation_matrices", primary_key=["month", "instrument_a", "instrument_b"],
+        kinds={"scikit-learn"},
+        description="One row is one pair's correlation of daily log returns over 60 sessions; the "
+        "upper triangle without its diagonal. Grain: month, pair. Consumers: 06, 09.",
+    ),
+}  # fmt: skip
 
 
 def instrument_analysis_assets(
-    months: dg.MonthlyPartitionsDefinition,
+    settings: Settings, months: dg.MonthlyPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
     """Return the assets of workflow 03."""
 
-    @dg.asset(
-        key=["instrument_analysis", "indicators"],
-        ins={"bars": dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)},
+    @lake_asset(
+        "03", "indicators", primary_key=["instrument_id", "session"], kinds={"talib"},
+        event="TechnicalIndicatorComputedEvent",
+        description="One row is one instrument's technical indicators after a session's "
+        "close, on forward-adjusted prices; null through the warm-up. Grain: instrument, "
+        "session. Consumers: 04.",
+        ins={"bars": HISTORY_OF_BARS},
+        months=months,
+    )  # fmt: skip
+    def indicators(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
+        wanted = pl.col(MONTH_COLUMN).is_in(list(context.partition_keys))
+        computed = compute_indicators(bars).filter(wanted)
+        digests = bars.select("instrument_id", "session", "history_digest")
+        return with_event_ids(
+            computed.join(digests, on=["instrument_id", "session"], maintain_order="left"),
+            event_type="TechnicalIndicatorComputedEvent", key="instrument_id", payload=OUTPUTS,
+            inputs=["history_digest"], logic_version=LOGIC_VERSION,
+        )  # fmt: skip
+
+    @dg.multi_asset(
+        name="month_end_correlations",
+        outs={name: dg.AssetOut(**arguments) for name, arguments in CORRELATION_OUTS.items()},
+        ins={"bars": HISTORY_OF_BARS},
         partitions_def=months,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="03_instrument_analysis",
-        owners=["team:research"],
-        kinds={"deltalake", "talib"},
-        tags={"workflow": "03", "tier": "core", "event": "TechnicalIndicatorComputedEvent"},
-        metadata=table(["instrument_id", "session"], MONTH_COLUMN),
-        io_manager_key="lake",
-        description="One row is one instrument's technical indicators after a session's close, on "
-        "forward-adjusted prices; null through the warm-up. Grain: instrument, session. "
-        "Consumers: workflow 04.",
     )
-    def indicators(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
-        computed = compute_indicators(bars)
-        return computed.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+    def correlations(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        ends = month_ends([entry.session for entry in settings.session_times()])
+        matrices, summary = month_end_correlations(
+            bars,
+            settings.sessions(),
+            list(context.partition_keys),
+            month_ends={month: end for month, (end, _) in ends.items()},
+            usable_from={month: after for month, (_, after) in ends.items()},
+        )
+        # The matrix's own hash is the digest of everything that it rests on.
+        events = with_event_ids(
+            summary.with_columns(pl.col("as_of").alias("session")),
+            event_type="CorrelationMatrixUpdatedEvent", key="universe",
+            payload=("estimator", "shrinkage", "n_observations", "min_eigenvalue"),
+            inputs=["matrix_sha256"], logic_version=LOGIC_VERSION,
+        )  # fmt: skip
+        return events, matrices
 
-    return [indicators]
+    return [indicators, correlations]

@@ -3,108 +3,113 @@
 import dagster as dg
 import polars as pl
 
-from domain.market_data.adjust import forward_adjusted
+from domain.identity import with_event_ids, with_history_digest
+from domain.market_data.adjust import forward_adjusted, with_gaps
+from domain.market_data.instruments import instrument_master, read_symbols
 from domain.market_data.normalise import normalise, read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
-from io_managers.delta_io_manager import HISTORY, table
+from orchestration.base.metadata import HISTORY, lake_asset, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
-from sources.file_drops import DropStore, embedded_drop
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, embedded_drop
 
-GROUP = "01_market_data"
-OWNERS = ["team:data"]
+LOGIC_VERSION = "normalise-1"
+BAR_FIELDS = (
+    "symbol", "mic", "kind", "open", "high", "low", "close", "volume_shares", "currency",
+    "source", "source_seq", "price_basis", "basis_as_of", "quality_flags",
+)  # fmt: skip
 
 
 def market_data_assets(
     settings: Settings, months: dg.MonthlyPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
     """Return the assets of workflow 01, bound to one environment."""
+    store = DropStore(settings.drops_root)
 
-    @dg.asset(
-        key=["market_data", "vendor_drops"],
-        group_name=GROUP,
-        owners=OWNERS,
-        kinds={"deltalake", "file"},
-        tags={"workflow": "01", "tier": "raw"},
-        metadata=table(["sha256"]),
-        io_manager_key="lake",
+    @lake_asset(
+        "01", "vendor_drops", primary_key=["sha256"], kinds={"file"}, tier="raw",
         description="One row is one vendor file, kept byte for byte under its SHA-256. "
         "Grain: file. Consumers: every row of `bars` and `quarantine` names its file.",
-    )
+    )  # fmt: skip
     def vendor_drops() -> pl.DataFrame:
-        drop = embedded_drop()
-        DropStore(settings.drops_root).put(drop)
+        drops = [embedded_drop(name) for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)]
+        for drop in drops:
+            store.put(drop)
+        columns = ("source", "name", "sha256")
         return pl.DataFrame(
-            {
-                "source": [drop.source],
-                "name": [drop.name],
-                "sha256": [drop.sha256],
-                "size_bytes": [len(drop.data)],
-            }
+            {name: [getattr(drop, name) for drop in drops] for name in columns}
+            | {"size_bytes": [len(drop.data) for drop in drops]}
         )
 
+    @lake_asset(
+        "01", "instruments", primary_key=["instrument_id"], kinds={"polars"},
+        description="One row is one instrument with its first symbol, name, sector and "
+        "industry; `unknown` where the vendor does not say. Grain: instrument. Consumers: "
+        "06, 07, 09.",
+        ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
+    )  # fmt: skip
+    def instruments(vendor_drops: pl.DataFrame) -> pl.DataFrame:
+        bars, symbols = (
+            store.get(vendor_drops.row(by_predicate=pl.col("name") == name, named=True)["sha256"])
+            for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
+        )
+        return instrument_master(read_rows(bars)["symbol"], read_symbols(symbols))
+
+    outs = {
+        "bars": spec(
+            "01", "bars", primary_key=["instrument_id", "session"], kinds={"polars"},
+            event="NormalizedMarketDataEvent",
+            description="One row is one instrument's daily bar on the raw price basis. Grain: "
+            "instrument, session. Units: USD, shares. Consumers: adjusted_bars.",
+        ),
+        "quarantine": spec(
+            "01", "quarantine", primary_key=["raw_sha256", "source_seq"], kinds={"polars"},
+            description="One row is one vendor line that no computation may use, with the first "
+            "rule it breaks. Grain: line of a file. Consumers: operations, 09.",
+        ),
+        "coverage": spec(
+            "01", "coverage", primary_key=["session"], kinds={"polars"},
+            description="One row is one exchange session since the vendor's first: how many bars "
+            "came, and whether the session is missing. Grain: session. Consumers: 09.",
+        ),
+    }  # fmt: skip
+
     @dg.multi_asset(
-        outs={
-            "bars": dg.AssetOut(
-                key=["market_data", "bars"],
-                group_name=GROUP,
-                owners=OWNERS,
-                kinds={"deltalake", "polars"},
-                tags={"workflow": "01", "tier": "core", "event": "NormalizedMarketDataEvent"},
-                metadata=table(["instrument_id", "session"], MONTH_COLUMN),
-                io_manager_key="lake",
-                description="One row is one instrument's daily bar on the raw price basis. "
-                "Grain: instrument, session. Units: USD, shares. Consumers: workflow 03.",
-            ),
-            "quarantine": dg.AssetOut(
-                key=["market_data", "quarantine"],
-                group_name=GROUP,
-                owners=OWNERS,
-                kinds={"deltalake", "polars"},
-                tags={"workflow": "01", "tier": "core"},
-                metadata=table(["raw_sha256", "source_seq"], MONTH_COLUMN),
-                io_manager_key="lake",
-                description="One row is one vendor line that no computation may use, with the "
-                "first rule it breaks. Grain: line of a file. Consumers: operations.",
-            ),
-        },
+        name="daily_bars",
+        outs={name: dg.AssetOut(**arguments) for name, arguments in outs.items()},
         ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
         partitions_def=months,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def daily_bars(
         context: dg.AssetExecutionContext, vendor_drops: pl.DataFrame
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        store = DropStore(settings.drops_root)
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         keys = list(context.partition_keys)
-        results = [
-            normalise(
-                read_rows(store.get(drop["sha256"])),
-                source=drop["source"],
-                sha256=drop["sha256"],
-                sessions=settings.sessions(),
-            ).in_months(keys, first=context.partition_keys[0] == months.get_first_partition_key())
-            for drop in vendor_drops.iter_rows(named=True)
-        ]
-        bars = with_permanent_ids(pl.concat(result.bars for result in results))
-        return bars, pl.concat(result.quarantine for result in results)
+        drop = vendor_drops.row(by_predicate=pl.col("name") == EMBEDDED_BARS, named=True)
+        known = normalise(
+            read_rows(store.get(drop["sha256"])),
+            source=drop["source"],
+            sha256=drop["sha256"],
+            sessions=settings.sessions(),
+        ).in_months(keys, first=keys[0] == months.get_first_partition_key())
+        bars = with_event_ids(
+            with_permanent_ids(known.bars), event_type="NormalizedMarketDataEvent",
+            key="instrument_id", payload=BAR_FIELDS, inputs=["raw_sha256"],
+            logic_version=LOGIC_VERSION,
+        )  # fmt: skip
+        return bars, known.quarantine, known.coverage
 
-    @dg.asset(
-        key=["market_data", "adjusted_bars"],
+    @lake_asset(
+        "01", "adjusted_bars", primary_key=["instrument_id", "session"], kinds={"polars"},
+        description="One row is one bar with its forward adjustment factor: a new corporate "
+        "action never changes a past row. `event_id` is the bar's; `history_digest` chains "
+        "all bars up to it. Grain: instrument, session. Consumers: 03, 04, 06, 07.",
         ins={"bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY)},
-        partitions_def=months,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
-        owners=OWNERS,
-        kinds={"deltalake", "polars"},
-        tags={"workflow": "01", "tier": "core"},
-        metadata=table(["instrument_id", "session"], MONTH_COLUMN),
-        io_manager_key="lake",
-        description="One row is one bar with its forward adjustment factor: a new corporate action "
-        "never changes a past row. Grain: instrument, session. Consumers: workflow 03.",
-    )
+        months=months,
+    )  # fmt: skip
     def adjusted_bars(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
-        adjusted = forward_adjusted(bars, ACTIONS)
-        return adjusted.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+        adjusted = with_gaps(forward_adjusted(bars, ACTIONS), settings.sessions())
+        digested = with_history_digest(adjusted, ["event_id", "factor"])
+        return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
-    return [vendor_drops, daily_bars, adjusted_bars]
+    return [vendor_drops, instruments, daily_bars, adjusted_bars]

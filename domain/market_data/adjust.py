@@ -91,6 +91,19 @@ def forward_adjusted(bars: pl.DataFrame, actions: Sequence[CorporateAction]) -> 
     )
 
 
+def with_gaps(bars: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
+    """Add ``gap_sessions``: how many exchange sessions lie between a bar and the one before it.
+
+    Zero on consecutive sessions and on an instrument's first bar.
+    """
+    index = sessions.sort().to_frame("session").with_row_index("session_index")
+    numbered = bars.join(index, on="session", how="left", maintain_order="left")
+    step = pl.col("session_index").cast(pl.Int64).diff().over("instrument_id")
+    return numbered.with_columns((step - 1).fill_null(0).alias("gap_sessions")).drop(
+        "session_index"
+    )
+
+
 def _effects(bars: pl.DataFrame, actions: Sequence[CorporateAction]) -> pl.DataFrame:
     """Put each action on the first bar at or after its ex-session, as a ratio or a value."""
     opens = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from contracts.errors import SourceError
+from domain.market_data.instruments import MIC_UNKNOWN
 
 HEADER = ("Date", "Symbol", "Open", "High", "Low", "Close", "Volume")
 PRICES = ("open", "high", "low", "close")
@@ -24,6 +25,7 @@ class Normalised(NamedTuple):
 
     bars: pl.DataFrame
     quarantine: pl.DataFrame
+    coverage: pl.DataFrame
 
     def in_months(self, months: Sequence[str], *, first: bool) -> Normalised:
         """Keep only rows of the named months; ``first`` also keeps lines without a readable date.
@@ -38,6 +40,7 @@ class Normalised(NamedTuple):
         return Normalised(
             self.bars.filter(pl.col("month").is_in(wanted)),
             quarantine.with_columns(pl.col("month").fill_null(wanted[0])),
+            self.coverage.filter(pl.col("month").is_in(wanted)),
         )
 
 
@@ -100,7 +103,8 @@ def normalise(rows: pl.DataFrame, *, source: str, sha256: str, sessions: pl.Seri
     source, sha256 : str
         The vendor and the hash of its file.
     sessions : pl.Series
-        Exchange sessions (``pl.Date``) that a row may belong to.
+        Exchange sessions (``pl.Date``) that a row may belong to. Rows after the last of them are
+        not known yet and are left out: a replay must not see them.
 
     Returns
     -------
@@ -108,12 +112,16 @@ def normalise(rows: pl.DataFrame, *, source: str, sha256: str, sessions: pl.Seri
         ``bars`` has one row per (instrument_id, session), volume in shares, prices in currency
         units, never NaN.
         ``quarantine`` has one row per rejected line with ``reason`` and the line's text. Together
-        they hold every line.
+        they hold every line. ``coverage`` has one row per session since the file's first, saying
+        which are missing.
     """
     typed = rows.with_columns(
         pl.col("date").str.to_date("%Y%m%d", strict=False).alias("session"),
         *(pl.col(name).cast(pl.Float64, strict=False) for name in PRICES),
         (pl.col("volume").cast(pl.Float64, strict=False)).alias("volume"),
+    )
+    typed = typed.filter(
+        (pl.col("session") <= pl.lit(sessions.max(), pl.Date)).fill_null(value=True)
     )
     finite = pl.all_horizontal(pl.col(*PRICES, "volume").is_finite().fill_null(value=False))
     lowest = pl.min_horizontal("open", "close")
@@ -140,7 +148,26 @@ def normalise(rows: pl.DataFrame, *, source: str, sha256: str, sessions: pl.Seri
     quarantine = judged.filter(pl.col("reason").is_not_null()).select(
         pl.col("line").alias("source_seq"), "symbol", "session", "reason", "raw", *provenance
     )
-    return Normalised(_bars(judged.filter(pl.col("reason").is_null()), provenance), quarantine)
+    bars = _bars(judged.filter(pl.col("reason").is_null()), provenance)
+    return Normalised(bars, quarantine, _coverage(bars, quarantine, sessions))
+
+
+def _coverage(bars: pl.DataFrame, quarantine: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
+    """Return one row per session from the first bar on: its rows, and whether it is missing."""
+    counts = [
+        frame.group_by("session").agg(pl.len().cast(pl.Int64).alias(name))
+        for frame, name in ((bars, "n_bars"), (quarantine, "n_quarantined"))
+    ]
+    expected = sessions.to_frame("session").filter(
+        pl.col("session") >= pl.lit(bars["session"].min(), pl.Date)
+    )
+    for count in counts:
+        expected = expected.join(count, on="session", how="left")
+    return expected.sort("session").with_columns(
+        pl.col("n_bars", "n_quarantined").fill_null(0),
+        (pl.col("n_bars").fill_null(0) == 0).alias("missing"),
+        pl.col("session").dt.strftime("%Y-%m-01").alias("month"),
+    )
 
 
 def _bars(good: pl.DataFrame, provenance: tuple[pl.Expr, ...]) -> pl.DataFrame:
@@ -162,6 +189,8 @@ def _bars(good: pl.DataFrame, provenance: tuple[pl.Expr, ...]) -> pl.DataFrame:
         (pl.col("volume") * VOLUME_UNIT_SHARES).cast(pl.Int64).alias("volume_shares"),
         pl.lit("USD").alias("currency"),
         pl.lit("raw").alias("price_basis"),
+        pl.col("session").alias("basis_as_of"),
+        pl.lit(MIC_UNKNOWN).alias("mic"),
         flags.list.join(",").alias("quality_flags"),
         pl.col("line").alias("source_seq"),
         *provenance,

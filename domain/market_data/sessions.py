@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 
 import msgspec
@@ -34,3 +35,16 @@ def settlement_lag_sessions(session: dt.date) -> int:
 def settlement_date(sessions: Sequence[dt.date], index: int) -> dt.date:
     """Return the settlement date of a trade on ``sessions[index]``."""
     return sessions[index + settlement_lag_sessions(sessions[index])]
+
+
+def month_ends(sessions: Sequence[dt.date]) -> dict[str, tuple[dt.date, dt.date]]:
+    """Return each month's last session and the session after it, by the month's first day.
+
+    The calendar's own last month is left out: whether its end is there cannot be known.
+    """
+    pairs = itertools.pairwise(sessions)
+    return {
+        day.strftime("%Y-%m-01"): (day, following)
+        for day, following in pairs
+        if following.month != day.month
+    }

@@ -15,12 +15,13 @@ KEY_FORMAT = "%Y-%m-%d"
 def monthly(settings: Settings) -> dg.MonthlyPartitionsDefinition:
     """Months from ``history_start`` to the month of ``now``, which grows by a session a day.
 
-    The end is given explicitly, so that a replay of 2010 does not offer the months since.
+    In a replay the end is given explicitly, so that 2010 does not offer the months since.
     """
+    start = settings.history_start.isoformat()
+    if settings.now == "system":
+        return dg.MonthlyPartitionsDefinition(start_date=start, fmt=KEY_FORMAT, end_offset=1)
     first_of_month = settings.now.date().replace(day=1)
     next_month = (first_of_month + dt.timedelta(days=32)).replace(day=1)
     return dg.MonthlyPartitionsDefinition(
-        start_date=settings.history_start.isoformat(),
-        end_date=next_month.isoformat(),
-        fmt=KEY_FORMAT,
+        start_date=start, end_date=next_month.isoformat(), fmt=KEY_FORMAT
     )

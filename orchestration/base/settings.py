@@ -7,8 +7,11 @@ staleness use it, never the machine's clock.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
+import warnings
 from pathlib import Path
+from typing import Literal
 
 import exchange_calendars as xcals
 import polars as pl
@@ -19,6 +22,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from contracts.clock import NS_PER_S
+from contracts.errors import ConfigurationError
+from domain.market_data.sessions import SESSIONS_AHEAD, SessionTimes
 
 # The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
 EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
@@ -39,8 +46,9 @@ class Settings(BaseSettings):
     history_start: dt.date = Field(
         default=EMBEDDED_HISTORY_START, description="First day of the first monthly partition."
     )
-    now: dt.datetime = Field(
-        default=EMBEDDED_NOW, description="The platform's instant, with its UTC offset."
+    now: dt.datetime | Literal["system"] = Field(
+        default=EMBEDDED_NOW,
+        description="The platform's instant, with its UTC offset; `system` follows the machine.",
     )
     go_live_session: dt.date | None = Field(
         default=None, description="First session whose fills come from execution, not simulation."
@@ -48,11 +56,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.now.tzinfo is None:
+        if self.now != "system" and self.now.tzinfo is None:
             raise ValueError(f"now={self.now} has no UTC offset; write e.g. 2010-08-20T20:00:00Z")
         if self.history_start.day != 1:
             raise ValueError(f"history_start={self.history_start} is not the first of a month")
-        if self.history_start > self.now.date():
+        if self.history_start > self.instant().date():
             raise ValueError(f"history_start={self.history_start} lies after now={self.now}")
         return self
 
@@ -70,6 +78,10 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls, _home() / "quantivista.toml")
         return init_settings, env_settings, toml
 
+    def instant(self) -> dt.datetime:
+        """Return the platform's instant, which only production takes from the machine."""
+        return dt.datetime.now(dt.UTC) if self.now == "system" else self.now
+
     @property
     def lake_root(self) -> Path:
         """Root of the Delta tables."""
@@ -80,13 +92,55 @@ class Settings(BaseSettings):
         """Root of the vendors' files."""
         return self.home / "drops"
 
-    def sessions(self) -> pl.Series:
-        """Return the exchange sessions from ``history_start`` to ``now``, ascending, as dates."""
-        calendar = xcals.get_calendar(
+    @property
+    def models_root(self) -> Path:
+        """Root of the trained models, by content."""
+        return self.home / "models"
+
+    @property
+    def reports_root(self) -> Path:
+        """Where the rendered reports lie."""
+        return self.home / "reports"
+
+    def session_times(self) -> list[SessionTimes]:
+        """Return every exchange session from ``history_start`` to well past ``now``, ascending.
+
+        Settlement and the validity of a signal need sessions that are still to come.
+        """
+        return _session_times(
             self.calendar,
-            start=self.history_start.isoformat(),
-            # The calendar wants at least one session in range even when the history is a day old.
-            end=(self.now.date() + dt.timedelta(days=10)).isoformat(),
+            self.history_start,
+            self.instant().date() + dt.timedelta(days=3 * SESSIONS_AHEAD),
         )
-        days = [stamp.date() for stamp in calendar.sessions if stamp.date() <= self.now.date()]
+
+    def last_session(self) -> dt.date:
+        """Return the last session whose close is not after ``now``."""
+        now_ns = int(self.instant().timestamp()) * NS_PER_S
+        closed = [entry.session for entry in self.session_times() if entry.close_ns <= now_ns]
+        if not closed:
+            raise ConfigurationError(
+                f"No session of {self.calendar} has closed between {self.history_start} and "
+                f"{self.now}.",
+                remedy="set QUANTIVISTA_NOW to the close of a session",
+            )
+        return closed[-1]
+
+    def sessions(self) -> pl.Series:
+        """Return the exchange sessions from ``history_start`` that have closed by ``now``."""
+        last = self.last_session()
+        days = [entry.session for entry in self.session_times() if entry.session <= last]
         return pl.Series("session", days, dtype=pl.Date)
+
+
+@functools.lru_cache(maxsize=8)
+def _session_times(calendar: str, first: dt.date, last: dt.date) -> list[SessionTimes]:
+    with warnings.catch_warnings():
+        # exchange_calendars 4.x on pandas 3 warns about its own internals.
+        warnings.simplefilter("ignore")
+        found = xcals.get_calendar(calendar, start=first.isoformat(), end=last.isoformat())
+    return [
+        SessionTimes(stamp.date(), int(opened), int(closed))
+        for stamp, opened, closed in zip(
+            found.sessions, found.opens_nanos, found.closes_nanos, strict=True
+        )
+    ]

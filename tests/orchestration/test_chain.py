@@ -11,14 +11,6 @@ from io_managers.lake import Lake
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 
-TABLES = {
-    ("market_data", "bars"): ["instrument_id", "session"],
-    ("market_data", "quarantine"): ["raw_sha256", "source_seq"],
-    ("market_data", "adjusted_bars"): ["instrument_id", "session"],
-    ("instrument_analysis", "indicators"): ["instrument_id", "session"],
-}
-
-
 def run(settings, ranges):
     defs = build_defs(settings)
     instance = dg.DagsterInstance.ephemeral()
@@ -37,8 +29,15 @@ def run(settings, ranges):
 
 
 def hashes(settings):
+    """Canonical hash of every table that the definitions declare."""
     lake = Lake(settings.lake_root)
-    return {key: canonical_hash(lake.read(key), primary) for key, primary in TABLES.items()}
+    graph = build_defs(settings).resolve_asset_graph()
+    return {
+        "/".join(key.path): canonical_hash(
+            lake.read(key.path), graph.get(key).metadata["primary_key"]
+        )
+        for key in graph.materializable_asset_keys
+    }
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,120 @@
+"""Workflows 06, 07, 08 and 14 in one multi-asset: the book, moved by one pure step.
+
+Splitting it by table would need a cycle (decisions need positions, positions need fills, fills need
+decisions), which a graph of assets cannot have.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from domain.book.drive import drive, markets, signals_by_session
+from domain.book.months import STATES_SCHEMA, opening_state, states_frame
+from domain.book.policy import BookPolicy
+from domain.book.simulate import simulated_fills
+from domain.market_data.reference import ACTIONS
+from io_managers.lake import Lake
+from orchestration.base.metadata import spec
+from orchestration.base.settings import Settings
+
+STATES = ("portfolio_management", "book_states")
+
+OUTS = {
+    "decisions": spec(
+        "06", "decisions", primary_key=["event_id"], kinds={"polars"},
+        event="CoordinatedTradingDecisionEvent",
+        description="One row is what the book wants of one instrument at one rebalance, with every "
+        "rule that clipped it. Grain: decision session, instrument. Units: shares, fractions of "
+        "net asset value. Consumers: 08, 09.",
+    ),
+    "rebalance_requests": spec(
+        "07", "rebalance_requests", primary_key=["event_id"], kinds={"polars"},
+        event="RebalanceRequestEvent",
+        description="One row is one request to bring drifted weights back to target. Grain: "
+        "session. Units: fractions of net asset value, cents. Consumers: 06, 09.",
+    ),
+    "orders": spec(
+        "08", "orders", primary_key=["cl_ord_id"], kinds={"polars"},
+        description="One row is the fate of one order in its session: filled, partially filled or "
+        "expired, with the reason. Grain: order. Units: shares. Consumers: 09.",
+    ),
+    "trades": spec(
+        "08", "trades", primary_key=["event_id"], kinds={"polars"}, event="TradeExecutedEvent",
+        description="One row is one execution with its costs and its slippage against the arrival "
+        "price. Grain: execution. Units: USD per share, cents, basis points. Consumers: 07, 09, "
+        "14.",
+    ),
+    "positions": spec(
+        "07", "positions", primary_key=["instrument_id", "session"], kinds={"polars"},
+        description="One row is one holding at a session's close on raw prices; `stale` when the "
+        "price is older. Grain: instrument, session. Units: shares, cents. Consumers: 07, 09.",
+    ),
+    "adjustments": spec(
+        "07", "adjustments", primary_key=["session", "instrument_id", "cause"], kinds={"polars"},
+        description="One row is a change of a holding that is no trade: a split, a spin-off, a "
+        "distribution, a close-out because data ended. Grain: session, instrument, cause. "
+        "Consumers: 09, 14.",
+    ),
+    "equity": spec(
+        "07", "equity", primary_key=["session"], kinds={"polars"},
+        description="One row is the book's value, exposure, turnover and cost at a session's "
+        "close. Grain: session. Units: cents, fractions. Consumers: 07, 09.",
+    ),
+    "cash_entries": spec(
+        "14", "cash_entries", primary_key=["event_id"], kinds={"polars"},
+        event="CashMovementPostedEvent",
+        description="One row is one double entry: the debited account receives what the credited "
+        "one gives. Grain: entry. Units: cents. Consumers: 09, 15.",
+    ),
+    # Last: a month's closing state exists only when its other tables were written.
+    "book_states": spec(
+        "07", "book_states", primary_key=["month"], kinds={"polars"},
+        description="One row is a month's opening and closing state of the book. Grain: month. "
+        "Consumers: the next month of the book.",
+    ),
+}  # fmt: skip
+
+
+def book_assets(
+    settings: Settings, months: dg.MonthlyPartitionsDefinition, policy: BookPolicy
+) -> list[dg.AssetsDefinition]:
+    """Return the book, bound to one environment and one policy."""
+    lake = Lake(settings.lake_root)
+
+    @dg.multi_asset(
+        name="book",
+        outs={name: dg.AssetOut(**arguments) for name, arguments in OUTS.items()},
+        ins={
+            "bars": dg.AssetIn(["market_data", "adjusted_bars"]),
+            "instruments": dg.AssetIn(["market_data", "instruments"]),
+            "signals": dg.AssetIn(["trading_decision", "signals"]),
+        },
+        partitions_def=months,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        # One run of the book at a time: a month opens with what the one before closed with.
+        pool="book",
+    )
+    def book(
+        context: dg.AssetExecutionContext,
+        bars: pl.DataFrame,
+        instruments: pl.DataFrame,
+        signals: pl.DataFrame,
+    ) -> Iterator[dg.Output[pl.DataFrame]]:
+        keys = list(context.partition_keys)
+        stored = lake.read(STATES) if lake.exists(STATES) else pl.DataFrame(schema=STATES_SCHEMA)
+        opening = opening_state(stored, keys, all_months=months.get_partition_keys())
+        sessions = markets(
+            bars,
+            settings.session_times(),
+            dict(instruments.select("instrument_id", "sector").iter_rows()),
+            ACTIONS,
+            months=keys,
+            last=settings.last_session(),
+        )
+        run = drive(opening, sessions, signals_by_session(signals), simulated_fills, policy)
+        states = states_frame(opening, run.closings, keys)
+        for name in OUTS:
+            yield dg.Output(states if name == "book_states" else run.tables[name], name)
+
+    return [book]

@@ -1,0 +1,86 @@
+"""Workflow 04: what the model of each session believed about each instrument."""
+
+import dagster as dg
+import polars as pl
+
+from domain.identity import with_event_ids
+from ml.evaluate import PROBABILITIES, evaluate, train_models
+from ml.features import compute_features
+from ml.labels import forward_returns
+from ml.model_store import ModelStore
+from orchestration.base.metadata import HISTORY, lake_asset
+from orchestration.base.partitions import MONTH_COLUMN
+from orchestration.base.settings import Settings
+
+LOGIC_VERSION = "evaluation-1"
+EVALUATION_FIELDS = (
+    "horizon_sessions", "rating", *PROBABILITIES, "expected_return", "interval_low",
+    "interval_high", "calibration_id", "model_version", "train_cutoff", "top_reasons",
+    "out_of_distribution",
+)  # fmt: skip
+
+
+def market_prediction_assets(
+    settings: Settings, months: dg.MonthlyPartitionsDefinition
+) -> list[dg.AssetsDefinition]:
+    """Return the assets of workflow 04."""
+    store = ModelStore(settings.models_root)
+    history = {
+        "bars": dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY),
+        "features": dg.AssetIn(["market_prediction", "features"], metadata=HISTORY),
+    }
+
+    @lake_asset(
+        "04", "features", primary_key=["instrument_id", "session"], kinds={"polars"},
+        months=months,
+        ins={
+            "bars": history["bars"],
+            "indicators": dg.AssetIn(["instrument_analysis", "indicators"], metadata=HISTORY),
+        },
+        description="One row is what a model may know of one instrument after a session's close; "
+        "finite or null. Grain: instrument, session. Consumers: models, evaluations.",
+    )  # fmt: skip
+    def features(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, indicators: pl.DataFrame
+    ) -> pl.DataFrame:
+        computed = compute_features(bars, indicators, settings.sessions())
+        return computed.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+
+    @lake_asset(
+        "04", "models", primary_key=["month"], kinds={"xgboost"}, months=months, ins=history,
+        description="One row is the model of one month, trained and calibrated on what was known "
+        "before it; the booster lies beside the lake under its SHA-256. Grain: month. "
+        "Consumers: evaluations.",
+    )  # fmt: skip
+    def models(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, features: pl.DataFrame
+    ) -> pl.DataFrame:
+        sessions = settings.sessions()
+        labels = forward_returns(bars, sessions)
+        return train_models(features, labels, list(context.partition_keys), sessions, store)
+
+    @lake_asset(
+        "04", "evaluations", primary_key=["instrument_id", "session"], kinds={"xgboost"},
+        event="InstrumentEvaluatedEvent", months=months,
+        ins=history | {"models": dg.AssetIn(["market_prediction", "models"], metadata=HISTORY)},
+        description="One row is one instrument's rating, calibrated probabilities and expected "
+        "log return over the next five sessions, by the model of its month. Grain: instrument, "
+        "session. Consumers: 05, 09.",
+    )  # fmt: skip
+    def evaluations(
+        context: dg.AssetExecutionContext,
+        bars: pl.DataFrame,
+        features: pl.DataFrame,
+        models: pl.DataFrame,
+    ) -> pl.DataFrame:
+        sessions = settings.sessions()
+        labels = forward_returns(bars, sessions)
+        keys = list(context.partition_keys)
+        return with_event_ids(
+            evaluate(features, labels, models, store, sessions, keys),
+            event_type="InstrumentEvaluatedEvent", key="instrument_id",
+            payload=EVALUATION_FIELDS, inputs=["feature_hash", "model_sha256"],
+            logic_version=LOGIC_VERSION,
+        )  # fmt: skip
+
+    return [features, models, evaluations]

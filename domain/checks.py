@@ -1,0 +1,178 @@
+"""The rules that must hold before anything trades: pure verdicts, one per table and partition.
+
+Dagster's blocking checks and the attestations that a hand-off needs call the same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+import polars as pl
+
+from domain.book.policy import BookPolicy
+
+RULE_SET_VERSION = "checks-1"
+RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
+
+# Half of the month's usual number of bars: below that the session is a broken delivery, not a
+# market (the embedded year's thinnest session has 83 %).
+SESSION_COMPLETENESS_MIN = 0.5
+# The embedded year quarantines 0.06 % of its lines.
+QUARANTINED_MAX = 0.05
+PROBABILITY_TOLERANCE = 1e-6
+WEIGHT_TOLERANCE = 1e-9
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether one partition of one table may be used, and every rule that it breaks."""
+
+    table: str
+    partition: str
+    n_rows: int
+    violations: tuple[str, ...]
+    rule_set_version: str = RULE_SET_VERSION
+
+    @property
+    def passed(self) -> bool:
+        """True when no rule is broken."""
+        return not self.violations
+
+
+def _verdict(
+    table: str, partition: str, frame: pl.DataFrame, rules: Iterable[tuple[str, int | bool]]
+) -> Verdict:
+    broken = tuple(
+        f"{name}: {int(count)} rows" if not isinstance(count, bool) else name
+        for name, count in rules
+        if count
+    )
+    return Verdict(table, partition, frame.height, broken)
+
+
+def _count(frame: pl.DataFrame, broken: pl.Expr) -> int:
+    # An unknown answer is a broken rule: checks pass positively or not at all.
+    return frame.filter(broken.fill_null(value=True)).height
+
+
+def _duplicates(frame: pl.DataFrame, *key: str) -> int:
+    return frame.height - frame.select(key).n_unique() if frame.height else 0
+
+
+def check_bars(
+    bars: pl.DataFrame, quarantine: pl.DataFrame, coverage: pl.DataFrame, partition: str
+) -> Verdict:
+    """Judge one month of bars: keys, prices, calendar, completeness, share of quarantined lines.
+
+    Parameters
+    ----------
+    bars, quarantine, coverage : pl.DataFrame
+        The month's rows of the three tables of workflow 01.
+    """
+    prices = pl.concat_list("open", "high", "low", "close")
+    usual = coverage.filter(~pl.col("missing"))["n_bars"].median()
+    thin = coverage.filter(
+        ~pl.col("missing")
+        & (pl.col("n_bars") < SESSION_COMPLETENESS_MIN * (float(str(usual)) if usual else 0.0))
+    )
+    lines = bars.height + quarantine.height
+    rules = (
+        ("no_bars_for_known_sessions", bars.is_empty() and coverage["n_bars"].sum() > 0),
+        ("duplicate_key", _duplicates(bars, "instrument_id", "session")),
+        ("price_not_positive_and_finite", _count(bars, _outside(prices))),
+        ("volume_negative", _count(bars, pl.col("volume_shares") < 0)),
+        (
+            "outside_range",
+            _count(
+                bars,
+                (pl.min_horizontal("open", "close") < pl.col("low"))
+                | (pl.max_horizontal("open", "close") > pl.col("high")),
+            ),
+        ),
+        ("not_raw_basis", _count(bars, pl.col("price_basis") != "raw")),
+        ("not_a_session", _count(bars, ~pl.col("session").is_in(coverage["session"].implode()))),
+        ("no_event_id", _count(bars, pl.col("event_id").str.len_chars() != 64)),
+        ("session_half_empty", thin.height),
+        ("too_many_quarantined", quarantine.height > QUARANTINED_MAX * max(lines, 1)),
+    )
+    return _verdict("market_data/bars", partition, bars, rules)
+
+
+def _outside(prices: pl.Expr) -> pl.Expr:
+    return prices.list.eval((pl.element() <= 0) | ~pl.element().is_finite()).list.any()
+
+
+def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
+    """Judge one month of evaluations: probabilities, ratings, and that no model saw its future."""
+    parts = [f"p_{rating}" for rating in RATINGS]
+    probabilities = pl.concat_list(parts)
+    rules = (
+        ("duplicate_key", _duplicates(evaluations, "instrument_id", "session")),
+        (
+            "probabilities_do_not_sum_to_one",
+            _count(evaluations, (pl.sum_horizontal(parts) - 1).abs() > PROBABILITY_TOLERANCE),
+        ),
+        (
+            "probability_outside_zero_and_one",
+            _count(
+                evaluations,
+                probabilities.list.eval(~pl.element().is_between(0, 1)).list.any(),
+            ),
+        ),
+        ("unknown_rating", _count(evaluations, ~pl.col("rating").is_in(RATINGS))),
+        (
+            "expected_return_not_finite",
+            _count(evaluations, ~pl.col("expected_return").is_finite()),
+        ),
+        ("model_saw_its_future", _count(evaluations, pl.col("train_cutoff") >= pl.col("session"))),
+        (
+            "several_models_in_a_month",
+            evaluations.height > 0 and evaluations["model_sha256"].n_unique() > 1,
+        ),
+    )
+    return _verdict("market_prediction/evaluations", partition, evaluations, rules)
+
+
+def check_decisions(decisions: pl.DataFrame, policy: BookPolicy, partition: str) -> Verdict:
+    """Judge one month of decisions against the limits, independently of how they were sized.
+
+    A holding without a price, or blocked, keeps its shares whatever the limits say; its rule says
+    so, and it does not count here.
+    """
+    free = decisions.filter(
+        ~pl.col("binding_rule").is_in(["stale_price", "blocked_unexplained_jump", "no_volume"])
+        | pl.col("binding_rule").is_null()
+    )
+    gross, sector = policy.gross_max, policy.sector_weight_max
+    by_session = [
+        math.fsum(frame["target_weight"])
+        for frame in free.partition_by("session", maintain_order=True)
+    ]
+    by_sector = [
+        math.fsum(frame["target_weight"])
+        for frame in free.partition_by("session", "sector", maintain_order=True)
+    ]
+    rules = (
+        ("duplicate_key", _duplicates(decisions, "session", "instrument_id")),
+        ("short_target", _count(decisions, pl.col("target_qty") < 0)),
+        (
+            "delta_is_not_target_less_current",
+            _count(
+                decisions,
+                pl.col("delta_qty") != pl.col("target_qty") - pl.col("current_qty"),
+            ),
+        ),
+        (
+            "over_name_cap",
+            _count(free, pl.col("target_weight") > policy.name_weight_max + WEIGHT_TOLERANCE),
+        ),
+        ("over_gross_cap", sum(total > gross + WEIGHT_TOLERANCE for total in by_session)),
+        ("over_sector_cap", sum(total > sector + WEIGHT_TOLERANCE for total in by_sector)),
+        (
+            "no_arrival_price",
+            _count(decisions.filter(pl.col("delta_qty") != 0), pl.col("arrival_price") <= 0),
+        ),
+        ("other_limits", _count(decisions, pl.col("limits_version") != policy.hash)),
+    )
+    return _verdict("portfolio_coordination/decisions", partition, decisions, rules)

@@ -1,0 +1,96 @@
+"""The instrument master: who the instruments are, with "unknown" where the vendor does not say."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import polars as pl
+
+from contracts.errors import SourceError
+from domain.market_data.reference import RENAMES
+
+UNKNOWN = "unknown"
+# ISO 10383: the vendor does not say on which market an instrument is listed.
+MIC_UNKNOWN = "XXXX"
+
+
+class _Symbols(HTMLParser):
+    # The standard library's HTML parser reads the vendor's flat XML without ever expanding an
+    # entity that the file defines, which its XML parsers do.
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[dict[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "symbol":
+            self.found.append({name: value or "" for name, value in attrs})
+
+
+def read_symbols(data: bytes) -> pl.DataFrame:
+    """Parse the vendor's symbol list into symbol, name, sector, industry.
+
+    Raises
+    ------
+    SourceError
+        When the file is not UTF-8 or lists no symbol.
+    """
+    parser = _Symbols()
+    try:
+        parser.feed(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"The symbol list is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}.",
+            remedy="the file is corrupt or compressed; ask the vendor to send it again",
+        ) from error
+    if not parser.found:
+        raise SourceError(
+            "The symbol list has no <symbol> element.",
+            remedy="check that the vendor has not changed the layout; then extend the adapter",
+        )
+    columns = {"symbol": "ticker", "name": "name", "sector": "sector", "industry": "industry"}
+    rows = [
+        {column: entry.get(attribute) or UNKNOWN for column, attribute in columns.items()}
+        for entry in parser.found
+    ]
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String)).unique(
+        "symbol", keep="first", maintain_order=True
+    )
+
+
+def instrument_master(symbols: pl.Series, listed: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per instrument that has ever had a row in the vendor's price file.
+
+    Parameters
+    ----------
+    symbols : pl.Series
+        Symbols of the price file.
+    listed : pl.DataFrame
+        Result of ``read_symbols``. An instrument takes the entry of any of its symbols.
+
+    Returns
+    -------
+    pl.DataFrame
+        instrument_id, symbol (the first one), name, sector, industry, mic, currency.
+    """
+    permanent = {spell.symbol: spell.instrument_id for spell in RENAMES}
+    described = {row[0]: row[1:] for row in listed.iter_rows()}
+    rows: dict[str, dict[str, str]] = {}
+    # A first symbol comes before the ones it was renamed to, so that it wins.
+    for symbol in sorted(set(symbols.drop_nulls()), key=lambda s: (s in permanent, s)):
+        identity = permanent.get(symbol, f"US.{symbol}")
+        name, sector, industry = described.get(symbol, (UNKNOWN,) * 3)
+        known = rows.get(identity)
+        if known is None or known["sector"] == UNKNOWN:
+            rows[identity] = {
+                "instrument_id": identity,
+                "symbol": identity.removeprefix("US."),
+                "name": name,
+                "sector": sector,
+                "industry": industry,
+                "mic": MIC_UNKNOWN,
+                "currency": "USD",
+            }
+    columns = ("instrument_id", "symbol", "name", "sector", "industry", "mic", "currency")
+    return pl.DataFrame(list(rows.values()), schema=dict.fromkeys(columns, pl.String)).sort(
+        "instrument_id"
+    )

@@ -1,0 +1,88 @@
+"""Blocking checks: the pure rules of ``domain.checks``, called on what was written to the lake."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import polars as pl
+
+from domain.book.months import broken_links
+from domain.book.policy import BookPolicy
+from domain.checks import Verdict, check_bars, check_decisions, check_evaluations
+from io_managers.lake import Lake
+from orchestration.base.partitions import MONTH_COLUMN
+
+
+def build_checks(
+    lake: Lake, months: dg.MonthlyPartitionsDefinition, policy: BookPolicy
+) -> list[dg.AssetChecksDefinition]:
+    """Return the checks that must pass before anything downstream runs."""
+
+    def month_of(group: str, name: str, month: str) -> pl.DataFrame:
+        return lake.read((group, name), partition_column=MONTH_COLUMN, partitions=[month])
+
+    def bars(month: str) -> Verdict:
+        return check_bars(
+            month_of("market_data", "bars", month),
+            month_of("market_data", "quarantine", month),
+            month_of("market_data", "coverage", month),
+            month,
+        )
+
+    def evaluations(month: str) -> Verdict:
+        return check_evaluations(month_of("market_prediction", "evaluations", month), month)
+
+    def decisions(month: str) -> Verdict:
+        found = month_of("portfolio_coordination", "decisions", month)
+        return check_decisions(found, policy, month)
+
+    def chain(month: str) -> Verdict:
+        states = lake.read(("portfolio_management", "book_states"))
+        upto = states.filter(pl.col(MONTH_COLUMN) <= month)
+        broken = tuple(f"opening_is_not_closing: {name}" for name in broken_links(upto))
+        return Verdict("portfolio_management/book_states", month, upto.height, broken)
+
+    return [
+        _check(["market_data", "bars"], "usable", bars, months, "Keys, prices, calendar."),
+        _check(
+            ["market_prediction", "evaluations"], "usable", evaluations, months,
+            "Probabilities, ratings, and no model that saw its future.",
+        ),
+        _check(
+            ["portfolio_coordination", "decisions"], "within_limits", decisions, months,
+            "Limits, recomputed independently of the sizing.",
+        ),
+        _check(
+            ["portfolio_management", "book_states"], "unbroken", chain, months,
+            "Each month opens with what the one before it closed with.",
+        ),
+    ]  # fmt: skip
+
+
+def _check(
+    key: list[str],
+    name: str,
+    judge: Callable[[str], Verdict],
+    months: dg.MonthlyPartitionsDefinition,
+    description: str,
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey(key),
+        name=name,
+        description=description,
+        blocking=True,
+        partitions_def=months,
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        # One result covers a whole range run: the verdicts per partition are in its metadata.
+        verdicts = [judge(month) for month in context.partition_keys]
+        failed = {v.partition: list(v.violations) for v in verdicts if not v.passed}
+        return dg.AssetCheckResult(
+            passed=bool(verdicts) and not failed,
+            metadata={
+                "verdicts": {v.partition: "passed" if v.passed else "failed" for v in verdicts},
+                "violations": failed,
+                "rule_set_version": verdicts[0].rule_set_version if verdicts else "none",
+            },
+        )
+
+    return check
