@@ -1,0 +1,151 @@
+"""Randomise everything after t: whatever the platform said up to t keeps every bit."""
+
+import datetime as dt
+
+import exchange_calendars as xcals
+import numpy as np
+import polars as pl
+import pytest
+
+from domain.instrument_analysis.correlations import month_end_correlations
+from domain.instrument_analysis.indicators import compute_indicators
+from domain.market_data.adjust import PRICES, forward_adjusted
+from domain.market_data.normalise import normalise, read_rows
+from domain.market_data.reference import ACTIONS, with_permanent_ids
+from domain.trading_decision.signals import generate_signals
+from io_managers.canonical import canonical_hash
+from ml.evaluate import evaluate
+from ml.features import compute_features
+from ml.labels import forward_returns
+from ml.model_store import ModelStore
+from ml.train import train_models
+from orchestration.base.settings import Settings
+from sources.file_drops import embedded_drop
+
+KEY = ("instrument_id", "session")
+# Every fourth instrument, and those with corporate actions or a rename.
+KEPT_EVERY = 4
+CALENDAR = pl.Series(
+    "session",
+    [
+        stamp.date()
+        for stamp in xcals.get_calendar("XNYS", start="2009-08-01", end="2010-10-01").sessions
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    return Settings().sessions()
+
+
+@pytest.fixture(scope="module")
+def raw_bars(sessions):
+    found = normalise(
+        read_rows(embedded_drop().data), source="x", sha256="0" * 64, sessions=sessions
+    )
+    bars = with_permanent_ids(found.bars)
+    names = bars["instrument_id"].unique().sort().to_list()
+    acted = {name for action in ACTIONS for name in (action.instrument_id, action.received)}
+    kept = [name for i, name in enumerate(names) if i % KEPT_EVERY == 0 or name in acted]
+    return bars.filter(pl.col("instrument_id").is_in(kept))
+
+
+class Outcome:
+    """Everything that follows from raw bars, as one pass of the platform would compute it."""
+
+    def __init__(self, raw_bars, sessions, root, threads=1):
+        months = sorted(set(sessions.dt.strftime("%Y-%m-01").to_list()))
+        self.adjusted = forward_adjusted(raw_bars, ACTIONS)
+        self.indicators = compute_indicators(self.adjusted)
+        self.features = compute_features(self.adjusted, self.indicators, sessions)
+        self.labels = forward_returns(self.adjusted, sessions)
+        store = ModelStore(root)
+        self.models = train_models(
+            self.features, self.labels, months, sessions, store, threads=threads
+        )
+        self.evaluations = evaluate(
+            self.features, self.labels, self.models, store, sessions, months, threads=threads
+        )
+        self.signals = generate_signals(self.evaluations, CALENDAR)
+        days = CALENDAR.to_list()
+        ends = {m: CALENDAR.filter(CALENDAR.dt.strftime("%Y-%m-01") == m)[-1] for m in months}
+        usable = {month: days[days.index(end) + 1] for month, end in ends.items()}
+        self.correlations, self.summaries = month_end_correlations(
+            self.adjusted, sessions, months, month_ends=ends, usable_from=usable
+        )
+
+    def hashes_until(self, day):
+        """Canonical hashes of what was known at the close of ``day``."""
+        until = pl.col("session") <= day
+        known = pl.col("label_known_session") <= day
+        month = day.strftime("%Y-%m-01")
+        return {
+            "adjusted": canonical_hash(self.adjusted.filter(until), KEY),
+            "indicators": canonical_hash(self.indicators.filter(until), KEY),
+            "features": canonical_hash(self.features.filter(until), KEY),
+            "labels": canonical_hash(self.labels.filter(known), KEY),
+            "models": canonical_hash(self.models.filter(pl.col("month") <= month), ("month",)),
+            "evaluations": canonical_hash(self.evaluations.filter(until), KEY),
+            "signals": canonical_hash(self.signals.filter(until), KEY),
+            "correlations": canonical_hash(
+                self.correlations.filter(pl.col("as_of") <= day),
+                ("month", "instrument_a", "instrument_b"),
+            ),
+            "summaries": canonical_hash(self.summaries.filter(pl.col("as_of") <= day), ("month",)),
+        }
+
+
+@pytest.fixture(scope="module")
+def truth(raw_bars, sessions, tmp_path_factory):
+    return Outcome(raw_bars, sessions, tmp_path_factory.mktemp("truth"))
+
+
+def scrambled(raw_bars, day, seed):
+    """Other prices and volumes after ``day``, a tenth of the bars lost, and a newcomer."""
+    random = np.random.default_rng(seed)
+    past, future = (raw_bars.filter(pl.col("session") <= day), raw_bars.filter(session_after(day)))
+    factor = pl.Series(np.exp(random.normal(0, 0.05, future.height)))
+    volume = pl.Series(random.integers(1_000, 10_000_000, future.height))
+    keep = pl.Series(random.random(future.height) > 0.1)
+    changed = future.with_columns(
+        *((pl.col(name) * factor).alias(name) for name in PRICES), volume.alias("volume_shares")
+    ).filter(keep)
+    newcomer = changed.filter(pl.col("instrument_id") == "US.A").with_columns(
+        pl.lit("US.AAA").alias("instrument_id")
+    )
+    return pl.concat([past, changed, newcomer])
+
+
+def session_after(day):
+    return pl.col("session") > day
+
+
+@pytest.mark.parametrize(
+    ("day", "seed"),
+    [(dt.date(2010, 3, 12), 1), (dt.date(2010, 5, 28), 2), (dt.date(2010, 7, 14), 3)],
+)
+def test_a_scrambled_future_changes_nothing_that_was_said(
+    truth, raw_bars, sessions, tmp_path, day, seed
+):
+    other = Outcome(scrambled(raw_bars, day, seed), sessions, tmp_path)
+    assert other.hashes_until(day) == truth.hashes_until(day)
+    assert truth.evaluations.filter(pl.col("session") <= day).height > 0
+    # The scramble is real: what came later did change, models included.
+    last = sessions[-1]
+    now, was = other.hashes_until(last), truth.hashes_until(last)
+    assert all(now[name] != was[name] for name in was)
+
+
+def test_a_future_that_has_not_happened_yet_changes_nothing(truth, raw_bars, sessions, tmp_path):
+    day = dt.date(2010, 6, 15)
+    past = Outcome(
+        raw_bars.filter(pl.col("session") <= day), sessions.filter(sessions <= day), tmp_path
+    )
+    assert past.hashes_until(day) == truth.hashes_until(day)
+
+
+def test_threads_change_no_bit(truth, raw_bars, sessions, tmp_path):
+    other = Outcome(raw_bars, sessions, tmp_path, threads=2)
+    assert other.models["model_sha256"].to_list() == truth.models["model_sha256"].to_list()
+    assert other.hashes_until(sessions[-1]) == truth.hashes_until(sessions[-1])
