@@ -8,6 +8,7 @@ from ml.evaluate import PROBABILITIES, evaluate, train_models
 from ml.features import compute_features
 from ml.labels import forward_returns
 from ml.model_store import ModelStore
+from ml.quality import quality_by_month
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
@@ -83,4 +84,21 @@ def market_prediction_assets(
             logic_version=LOGIC_VERSION,
         )  # fmt: skip
 
-    return [features, models, evaluations]
+    @lake_asset(
+        "04", "model_quality", primary_key=["month"], kinds={"polars"}, tier="report",
+        months=months,
+        ins={
+            "bars": history["bars"],
+            "evaluations": dg.AssetIn(["market_prediction", "evaluations"], metadata=HISTORY),
+        },
+        description="One row is what all evaluations up to a month's end have been worth, by the "
+        "outcomes known then: rank IC with HAC t-statistic, log-loss against uniform. Grain: "
+        "month. Consumers: 09.",
+    )  # fmt: skip
+    def model_quality(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, evaluations: pl.DataFrame
+    ) -> pl.DataFrame:
+        labels = forward_returns(bars, settings.sessions())
+        return quality_by_month(evaluations, labels, list(context.partition_keys))
+
+    return [features, models, evaluations, model_quality]

@@ -31,8 +31,8 @@ def with_event_ids(
     key : str
         Column that names what the row is about.
     payload, inputs : sequence of str
-        Columns of the event's own fields, and of the digests of what it rests on; a null input is
-        no input.
+        Columns of the event's own fields, and of the digests of what it rests on (at least one of
+        each); a null input is no input.
     logic_version : str
         Declared version of the code that made the row.
     """

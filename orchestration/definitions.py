@@ -10,6 +10,8 @@ from assets.book import book_assets
 from assets.instrument_analysis import instrument_analysis_assets
 from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
+from assets.portfolio_management import portfolio_management_assets
+from assets.reporting import reporting_assets
 from assets.trading_decision import trading_decision_assets
 from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
@@ -35,14 +37,21 @@ def build_defs(
     """
     environment, limits = settings or Settings(), policy or BookPolicy()
     months, lake = monthly(environment), Lake(environment.lake_root)
+    assets = [
+        *market_data_assets(environment, months),
+        *instrument_analysis_assets(environment, months),
+        *market_prediction_assets(environment, months),
+        *trading_decision_assets(environment, months),
+        *book_assets(environment, months, limits),
+        *portfolio_management_assets(environment, months),
+    ]
+    primary_keys = {
+        tuple(key.path): metadata["primary_key"]
+        for asset in assets
+        for key, metadata in asset.metadata_by_key.items()
+    }
     return dg.Definitions(
-        assets=[
-            *market_data_assets(environment, months),
-            *instrument_analysis_assets(environment, months),
-            *market_prediction_assets(environment, months),
-            *trading_decision_assets(environment, months),
-            *book_assets(environment, months, limits),
-        ],
+        assets=[*assets, *reporting_assets(environment, months, primary_keys)],
         asset_checks=build_checks(lake, months, limits),
         jobs=[INGEST, BACKFILL, DAILY],
         schedules=[after_close(environment)],

@@ -11,6 +11,7 @@ from io_managers.lake import Lake
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 
+
 def run(settings, ranges):
     defs = build_defs(settings)
     instance = dg.DagsterInstance.ephemeral()
