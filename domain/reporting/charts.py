@@ -16,9 +16,14 @@ import altair as alt
 import polars as pl
 import vl_convert as vlc
 
+from domain.reporting.figures import day, percent
+
 # Okabe and Ito (2008), "Color Universal Design"; grey for what is only there to compare with.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#767676", "#222222"
-PLOT_WIDTH_PX, PLOT_HEIGHT_PX, CHART_WIDTH_PX = 360, 190, 520
+PLOT_WIDTH_PX, PLOT_HEIGHT_PX, CHART_WIDTH_PX = 370, 190, 430
+END_LABEL_PX = 95  # room right of a line for its label
+# A reader's font may be wider than the one the renderer measured.
+MARGIN_PX = 12
 LABEL_GAP = 0.09  # of the y range: labels closer than this would print over each other
 POINTS_MAX = 1_500
 MONTHS_MAX = 24
@@ -33,9 +38,9 @@ def equity_vs_benchmark(growth: pl.DataFrame) -> AnyChart:
         growth,
         {
             "portfolio": (f"Book {last['portfolio']:.1f}", BLUE),
-            "benchmark": (f"Equal weight {last['benchmark']:.1f}", GREY),
+            "benchmark": (f"Bench. {last['benchmark']:.1f}", GREY),
         },
-        title="Growth of 100, book net of costs, benchmark gross (index)",
+        title="Growth of 100, book net, benchmark gross",
         axis_format=".0f",
         zero=False,
     )
@@ -49,10 +54,8 @@ def drawdown(series: pl.DataFrame) -> AnyChart:
     area = base.mark_area(color=ORANGE, opacity=0.25, line={"color": ORANGE}, clip=True).encode(
         y=alt.Y("drawdown:Q", title=None, axis=alt.Axis(format=".0%", tickCount=4))
     )
-    deepest = [
-        {"session": low["session"].isoformat(), "drawdown": low["drawdown"], "text": "deepest"}
-    ]
-    deepest[0]["text"] = f"{low['drawdown']:.1%} on {low['session'].isoformat()}"
+    text = f"{percent(low['drawdown'], 1)} on {day(low['session'])}"
+    deepest = [{"session": low["session"].isoformat(), "drawdown": low["drawdown"], "text": text}]
     late = low["session"] > series["session"].sort()[series.height // 2]
     label = (
         alt.Chart(_inline(deepest))
@@ -66,7 +69,7 @@ def exposure(equity: pl.DataFrame) -> AnyChart:
     """Draw ``session``, ``percent_invested`` and ``gross_exposure`` (fractions of NAV)."""
     last = equity.tail(1).row(0, named=True)
     apart = (equity["percent_invested"] - equity["gross_exposure"]).abs().max()
-    series = {"percent_invested": (f"Invested {last['percent_invested']:.1%}", BLUE)}
+    series = {"percent_invested": (f"{last['percent_invested']:.1%}", BLUE)}
     if isinstance(apart, float) and apart > 1e-3:
         series["gross_exposure"] = (f"Gross {last['gross_exposure']:.1%}", ORANGE)
         title = "Invested and gross exposure (% of NAV)"
@@ -79,15 +82,16 @@ def sector_weights(weights: pl.DataFrame) -> AnyChart:
     """Draw ``sector``, ``portfolio_weight``, ``benchmark_weight`` (fractions; null: unknown)."""
     rows = weights.sort("portfolio_weight", "sector", descending=[True, False]).to_dicts()
     order = [row["sector"] for row in rows]
-    y = alt.Y("sector:N", sort=order, title=None, axis=alt.Axis(labelLimit=170, domain=False))
+    y = alt.Y("sector:N", sort=order, title=None, axis=alt.Axis(labelLimit=210, domain=False))
     base = alt.Chart(_inline(rows))
     axis = alt.Axis(format=".0%", tickCount=4)
     bars = base.mark_bar(color=BLUE, height={"band": 0.6}).encode(
         y=y, x=alt.X("portfolio_weight:Q", title=None, axis=axis)
     )
     ticks = base.mark_tick(color=INK, thickness=3, size=16).encode(y=y, x="benchmark_weight:Q")
-    title = "Sector weights (% of NAV): bar the book, tick the benchmark"
-    return _styled(alt.layer(bars, ticks), title, 24 * max(len(rows), 1))
+    height_px = 24 * max(len(rows), 1)
+    title = "Sector weights (% of NAV); ticks: benchmark"
+    return _styled(alt.layer(bars, ticks), title, PLOT_WIDTH_PX - 130, height_px)
 
 
 def turnover_and_cost(monthly: pl.DataFrame) -> AnyChart:
@@ -99,7 +103,9 @@ def turnover_and_cost(monthly: pl.DataFrame) -> AnyChart:
     order = [row["label"] for row in rows]
 
     def panel(field: str, axis_format: str, color: str, title: str, *, labels: bool) -> alt.Chart:
-        x_axis = alt.Axis(labels=labels, ticks=False, labelAngle=0, labelOverlap="greedy")
+        x_axis = alt.Axis(
+            labels=labels, ticks=False, labelAngle=0, labelOverlap="greedy", labelPadding=7
+        )
         chart: alt.Chart = (
             alt.Chart(_inline(rows), title=title)
             .mark_bar(color=color, width={"band": 0.7})
@@ -107,16 +113,12 @@ def turnover_and_cost(monthly: pl.DataFrame) -> AnyChart:
                 x=alt.X("label:N", sort=order, title=None, axis=x_axis),
                 y=alt.Y(f"{field}:Q", title=None, axis=alt.Axis(format=axis_format, tickCount=3)),
             )
-            .properties(width=PLOT_WIDTH_PX + 60, height=80)
+            .properties(width=PLOT_WIDTH_PX, height=80)
         )
         return chart
 
-    top = panel(
-        "turnover", ".0%", BLUE, "Turnover per month (buys + sells, % of NAV)", labels=False
-    )
-    low = panel(
-        "cost_bps", "~g", ORANGE, "Cost per month (commission + spread, bps of NAV)", labels=True
-    )
+    top = panel("turnover", ".0%", BLUE, "Turnover per month (% of NAV)", labels=False)
+    low = panel("cost_bps", "~g", ORANGE, "Cost per month (bps of NAV)", labels=True)
     return _configured(alt.vconcat(top, low, spacing=14))
 
 
@@ -143,7 +145,7 @@ def to_svg(chart: AnyChart) -> str:
     width = max(float(found[1]), float(CHART_WIDTH_PX))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="100%" role="img" '
-        f'viewBox="0 0 {width:g} {float(found[2]):g}">'
+        f'viewBox="{-MARGIN_PX} 0 {width + 2 * MARGIN_PX:g} {float(found[2]):g}">'
     )
     body = svg[found.end() :]
     names = list(dict.fromkeys(re.findall(r'<clipPath id="([^"]+)"', body)))
@@ -212,7 +214,7 @@ def _lines(
             .mark_text(align="left", dx=6, color=color, fontWeight="bold")
             .encode(x=x, y=alt.Y("y:Q", scale=scale), text="text:N")
         )
-    return _styled(alt.layer(*layers), title)
+    return _styled(alt.layer(*layers), title, PLOT_WIDTH_PX - END_LABEL_PX)
 
 
 def _apart(ends: dict[str, float], gap: float) -> dict[str, float]:
@@ -234,32 +236,35 @@ def _counted(counts: pl.DataFrame, field: str, color: str, title: str) -> AnyCha
     base = alt.Chart(_inline(rows)).encode(y=y, x=alt.X("n:Q", title=None, axis=None))
     text = base.mark_text(align="left", dx=4, color=INK).encode(text=alt.Text("n:Q", format=","))
     bars = base.mark_bar(color=color, height={"band": 0.6})
-    return _styled(alt.layer(bars, text), title, 26 * max(len(rows), 1))
+    height_px = 26 * max(len(rows), 1)
+    return _styled(alt.layer(bars, text), title, PLOT_WIDTH_PX - 150, height_px)
 
 
 def _inline(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=list(rows))
 
 
-def _styled(chart: AnyChart, title: str, height_px: int = PLOT_HEIGHT_PX) -> AnyChart:
+def _styled(
+    chart: AnyChart, title: str, width_px: int = PLOT_WIDTH_PX, height_px: int = PLOT_HEIGHT_PX
+) -> AnyChart:
     sized = alt.layer(chart) if isinstance(chart, alt.Chart) else chart
-    return _configured(sized.properties(width=PLOT_WIDTH_PX, height=height_px, title=title))
+    return _configured(sized.properties(width=width_px, height=height_px, title=title))
 
 
 def _configured(chart: Any) -> AnyChart:  # the union's members share no typed `configure`
-    font = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
+    font = "Arial, Helvetica, sans-serif"
     styled: AnyChart = (
         chart.configure(background="white", font=font, padding=6)
         .configure_view(stroke=None)
-        .configure_title(anchor="start", frame="group", fontSize=14, color=INK, offset=10)
+        .configure_title(anchor="start", frame="group", fontSize=15, color=INK, offset=10)
         .configure_axis(
-            labelFontSize=13,
+            labelFontSize=14,
             labelColor="#444444",
             gridColor="#e6e6e6",
             domainColor="#999999",
             tickColor="#999999",
         )
         .configure_axisY(domain=False, ticks=False)
-        .configure_text(fontSize=13)
+        .configure_text(fontSize=14)
     )
     return styled

@@ -33,11 +33,15 @@ def basis_points(value: float | None, digits: int = 1, *, signed: bool = False) 
     return text if text == ABSENT else f"{text} bps"
 
 
-def money(minor: float | None, currency: str, digits: int = 0, *, signed: bool = False) -> str:
+def money(value: float | None, currency: str, digits: int = 0, *, signed: bool = False) -> str:
     """Return minor units (hundredths) as ``USD 1,234``."""
-    value = None if minor is None else minor / MINOR_PER_UNIT
-    text = number(value, digits, signed=signed)
+    text = minor(value, digits, signed=signed)
     return text if text == ABSENT else f"{currency} {text}"
+
+
+def minor(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
+    """Return minor units (hundredths) as ``1,234``, for tables whose heading names the currency."""
+    return number(None if value is None else value / MINOR_PER_UNIT, digits, signed=signed)
 
 
 def count(value: int | None, noun: str = "", plural: str = "") -> str:

@@ -24,7 +24,7 @@ from domain.reporting.evidence import (
     monthly_activity,
     sector_exposure,
 )
-from domain.reporting.figures import basis_points, count, day, money, number, percent
+from domain.reporting.figures import basis_points, count, day, minor, money, number, percent
 from domain.reporting.inputs import ReportInputs
 
 TOP = 10
@@ -40,11 +40,14 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table of finished texts; ``totals`` are the indices of its total rows."""
+    """A table of finished texts; a pair is a text and a line below it.
+
+    ``totals`` are the indices of its total rows.
+    """
 
     caption: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | tuple[str, str]]]
     totals: Sequence[int] = ()
 
 
@@ -205,7 +208,7 @@ def _exposures(inputs: ReportInputs, equity: pl.DataFrame) -> Section:
     title = "Exposures"
     positions = inputs.table("positions")
     current = positions.filter(pl.col("session") == (last_session(equity) or inputs.as_of))
-    if not current.height:
+    if not current.height or not equity.height:
         return nothing("exposures", title, "the book holds no position")
     sectors = sector_exposure(current, inputs.table("benchmark_sectors"))
     rows = [
@@ -230,7 +233,7 @@ def _exposures(inputs: ReportInputs, equity: pl.DataFrame) -> Section:
         tables=[
             Table(
                 "Sectors, % of net asset value",
-                [Column("Sector", "text"), *numeric("Book", "Benchmark", "Difference")],
+                [Column("Sector", "text"), *numeric("Book", "Bench.", "Active")],
                 rows,
             )
         ],
@@ -275,14 +278,14 @@ def _positions(inputs: ReportInputs, equity: pl.DataFrame) -> Section:
     largest = current.sort("weight", "instrument_id", descending=[True, False]).head(TOP)
     tables = [
         Table(
-            f"Largest positions of {current.height:,}",
+            f"Largest of {count(current.height, 'position')}, {inputs.currency}",
             [Column("Name", "text"), *numeric("Weight", "Value", "Unrealised")],
             [
                 [
                     names.get(row["instrument_id"], row["instrument_id"]),
                     percent(row["weight"]),
-                    money(row["market_value_minor"], inputs.currency),
-                    money(row["unrealised_minor"], inputs.currency, signed=True),
+                    minor(row["market_value_minor"]),
+                    minor(row["unrealised_minor"], signed=True),
                 ]
                 for row in largest.iter_rows(named=True)
             ],
@@ -314,12 +317,12 @@ def _contribution_table(
 ) -> Table:
     return Table(
         caption,
-        [Column("Name", "text"), *numeric("Gain", "Contribution")],
+        [Column("Name", "text"), *numeric(f"Gain, {inputs.currency}", "Of NAV, bps")],
         [
             [
                 names.get(name, name),
-                money(gain, inputs.currency, signed=True),
-                basis_points(share * 1e4, signed=True),
+                minor(gain, signed=True),
+                number(share * 1e4, 1, signed=True),
             ]
             for name, gain, share in part.iter_rows()
         ],

@@ -13,7 +13,7 @@ from domain.reporting.evidence import (
     last_session,
     trial_balance,
 )
-from domain.reporting.figures import basis_points, count, day, money, number, percent, phrase
+from domain.reporting.figures import basis_points, count, day, minor, money, number, percent, phrase
 from domain.reporting.inputs import ReportInputs
 from domain.reporting.sections import FEW, TOP, Column, Section, Table, display_names, numeric
 from domain.reporting.sections import nothing as nothing_yet
@@ -55,14 +55,15 @@ def _signals(inputs: ReportInputs) -> Section:
                     [
                         Column("Name", "text"),
                         *numeric("Strength", "Expected"),
-                        Column("Reasons", "text"),
                     ],
                     [
                         [
-                            names.get(row["instrument_id"], row["instrument_id"]),
+                            (
+                                names.get(row["instrument_id"], row["instrument_id"]),
+                                _reasons(row["reasons"]),
+                            ),
                             number(row["strength"]),
                             basis_points(_scaled(row["expected_return"]), signed=True),
-                            _reasons(row["reasons"]),
                         ]
                         for row in strongest.iter_rows(named=True)
                     ],
@@ -84,11 +85,14 @@ def _signals(inputs: ReportInputs) -> Section:
             f"{sides.get('neutral', 0):,} neutral, {abstaining.height:,} abstaining."
         ],
         tables=tables,
+        paired=True,
     )
 
 
 def _ratings(inputs: ReportInputs) -> list[tuple[str, int]]:
     evaluations = inputs.table("evaluations")
+    if not evaluations.height:
+        return []
     now = evaluations.filter(pl.col("session") == last_session(evaluations))
     found = dict(counted(now["rating"].to_list()))
     known = [(rating, found.pop(rating)) for rating in RATINGS if rating in found]
@@ -210,28 +214,28 @@ def _cash(inputs: ReportInputs) -> Section:
             else f"The cash account differs from the book by {money(gap, currency, 2)}."
         )
     rows = [
-        [name, *(money(value, currency, 2) for value in (debit, credit, left))]
+        [name, *(minor(value, 2) for value in (debit, credit, left))]
         for name, debit, credit, left in balance.rows
     ]
     debits = sum(debit for _, debit, _, _ in balance.rows)
     credits_ = sum(credit for _, _, credit, _ in balance.rows)
     sums = (debits, credits_, balance.difference_minor)
-    rows.append(["Sum", *(money(value, currency, 2) for value in sums)])
+    rows.append(["Sum", *(minor(value, 2) for value in sums)])
     recent = entries.filter(pl.col("month") == inputs.month)
     causes = [
-        [phrase(cause), f"{number_of:,}", money(_caused(recent, cause), currency, 2)]
+        [phrase(cause), f"{number_of:,}", minor(_caused(recent, cause), 2)]
         for cause, number_of in counted(recent["cause"].to_list())
     ]
     tables = [
         Table(
-            "Trial balance since the start",
+            f"Trial balance since the start, {currency}",
             [Column("Account", "text"), *numeric("Debit", "Credit", "Balance")],
             rows,
             totals=[len(rows) - 1],
         )
     ]
     if causes:
-        caption = f"Entries in {inputs.as_of:%B}, by cause"
+        caption = f"Entries in {inputs.as_of:%B} by cause, {currency}"
         columns = [Column("Cause", "text"), *numeric("Entries", "Amount moved")]
         tables.append(Table(caption, columns, causes))
     return Section(key="cash", title=title, lines=lines, tables=tables)
@@ -306,15 +310,15 @@ def _attribution(inputs: ReportInputs) -> Section:
     head = total.row(0, named=True)
     active = head["portfolio_return"] - head["benchmark_return"]
     effects = ("allocation", "selection", "interaction", "cost", "residual")
-    labels = ["Book", "Benchmark", "Book return", "Bench. return", *map(str.capitalize, effects)]
+    labels = [*map(str.capitalize, effects), "Weight", "Bench. weight", "Return", "Bench. return"]
     body = [
         [
             row["name"],
+            *(number(_scaled(row[effect]), 1, signed=True) for effect in effects),
             percent(row["portfolio_weight"], 1),
             percent(row["benchmark_weight"], 1),
             percent(row["portfolio_return"], signed=True),
             percent(row["benchmark_return"], signed=True),
-            *(number(_scaled(row[effect]), 1, signed=True) for effect in effects),
         ]
         for row in [*sectors.iter_rows(named=True), head]
     ]
