@@ -35,6 +35,7 @@ REASONS_TOP = 3
 # By chance a row has 0.2 % of its features outside the training's range.
 OUT_OF_DISTRIBUTION_SHARE = 0.15
 T_EVIDENCE = 2.0
+CARRIED = ("history_digest",)
 
 EVALUATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "instrument_id": pl.String,
@@ -147,11 +148,15 @@ def evaluate(
             returned.append(_rows_of(part, values, booster, model, probabilities, known))
         keys = part.select("instrument_id", "session")
         scored.append(keys.with_columns(pl.Series("score", score)))
-    carried = [name for name in ("history_digest",) if name in features.columns]
-    schema = pl.Schema({**EVALUATION_SCHEMA, **{name: features.schema[name] for name in carried}})
+    schema = pl.Schema({**EVALUATION_SCHEMA, **_carried(features)})
     if not returned:
         return pl.DataFrame(schema=schema)
     return pl.concat(returned).select(*schema).cast(schema).sort("instrument_id", "session")
+
+
+def _carried(features: pl.DataFrame) -> dict[str, pl.DataType]:
+    """Columns that pass through, where the features have them, with their types."""
+    return {name: features.schema[name] for name in CARRIED if name in features.columns}
 
 
 def _refuse_gaps(present: list[str], sessions: pl.Series) -> None:
@@ -208,7 +213,6 @@ def _rows_of(
     ic = shrunk_ic(known_ics, HORIZON_SESSIONS - 1)
     expected = ic * volatility * score_z + 0.0  # no tilt is +0.0, not -0.0
     calibrated = f"{model['model_sha256']}:{model['temperature'].hex()}:{FEATURES_VERSION}"
-    carried = [name for name in ("history_digest",) if name in part.columns]
     rows = part.select(
         "instrument_id",
         "session",
@@ -231,7 +235,7 @@ def _rows_of(
         pl.Series("top_reasons", _reasons(booster, values, score_z), dtype=pl.String),
         pl.Series("out_of_distribution", _outside(booster, values)),
         "unexplained_jump_recent",
-        *carried,
+        *_carried(part),
     )
     names = pl.col("rating_class").replace_strict(dict(enumerate(RATINGS)), return_dtype=pl.String)
     # Fewer names than classes have no quintiles: nobody stands out.

@@ -94,8 +94,7 @@ def month_end_correlations(
     well-conditioned estimator for large-dimensional covariance matrices". On raw returns the target
     would carry the mean variance and wipe out quiet names' correlations.
     """
-    matrices: list[pl.DataFrame] = []
-    summaries: list[dict[str, object]] = []
+    found = []
     for month in sorted(set(months)):
         as_of = month_ends.get(month)
         if as_of is None or as_of not in sessions:
@@ -109,24 +108,31 @@ def month_end_correlations(
         instruments, returns = _window_returns(adjusted, sessions, as_of, window)
         if returns.shape[0] < OBSERVED_SHARE_MIN * window or len(instruments) < 2:
             continue
-        correlation, shrinkage, eigenvalue = shrunk_correlation(returns)
         dates: dict[str, str | dt.date] = {"month": month, "as_of": as_of, "usable_from": usable}
-        matrices.append(_upper_triangle(instruments, correlation, dates))
-        summaries.append(
-            {
-                **dates,
-                "universe": UNIVERSE,
-                "window_sessions": window,
-                "estimator": ESTIMATOR,
-                "shrinkage": shrinkage,
-                "n_observations": returns.shape[0],
-                "n_instruments": len(instruments),
-                "min_eigenvalue": eigenvalue,
-                "matrix_sha256": _digest(instruments, correlation),
-            }
-        )
-    matrix = pl.concat(matrices) if matrices else pl.DataFrame(schema=MATRIX_SCHEMA)
-    return matrix, pl.DataFrame(summaries, schema=SUMMARY_SCHEMA)
+        found.append(_estimate(instruments, returns, dates, window))
+    matrix = pl.concat(part for part, _ in found) if found else pl.DataFrame(schema=MATRIX_SCHEMA)
+    return matrix, pl.DataFrame([summary for _, summary in found], schema=SUMMARY_SCHEMA)
+
+
+def _estimate(
+    instruments: list[str],
+    returns: FloatArray,
+    dates: Mapping[str, str | dt.date],
+    window: int,
+) -> tuple[pl.DataFrame, dict[str, object]]:
+    """Return one month's rows of the matrix and of the summary."""
+    correlation, shrinkage, eigenvalue = shrunk_correlation(returns)
+    return _upper_triangle(instruments, correlation, dates), {
+        **dates,
+        "universe": UNIVERSE,
+        "window_sessions": window,
+        "estimator": ESTIMATOR,
+        "shrinkage": shrinkage,
+        "n_observations": returns.shape[0],
+        "n_instruments": len(instruments),
+        "min_eigenvalue": eigenvalue,
+        "matrix_sha256": _digest(instruments, correlation),
+    }
 
 
 def _window_returns(

@@ -11,6 +11,20 @@ import polars as pl
 from contracts.errors import ContractError
 
 CLASSES = 5
+LEANING = {
+    "strong_sell": "short",
+    "sell": "short",
+    "neutral": "neutral",
+    "buy": "long",
+    "strong_buy": "long",
+}
+# What a signal is made of; a null in any of them is an evaluation that was not made.
+NEEDED = (
+    *("instrument_id", "session", "month", "horizon_sessions", "rating"),
+    *("p_strong_sell", "p_sell", "p_neutral", "p_buy", "p_strong_buy"),
+    *("score_z", "volatility", "ic_shrunk", "expected_return", "top_reasons", "model_version"),
+    *("out_of_distribution", "unexplained_jump_recent"),
+)
 
 SIGNAL_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "instrument_id": pl.String,
@@ -78,25 +92,8 @@ def generate_signals(
         When the calendar does not reach far enough, or an evaluation has a null where none may be.
     """
     policy = policy or SignalPolicy()
-    needed = [name for name in evaluations.columns if name not in ("event_id", "history_digest")]
-    empty = [name for name in needed if evaluations[name].null_count()]
-    if empty:
-        raise ContractError(
-            f"Evaluations have nulls in {empty}.", remedy="pass what ml.evaluate returned"
-        )
-    if "event_id" not in evaluations.columns:
-        evaluations = evaluations.with_columns(pl.lit(None, dtype=pl.String).alias("event_id"))
-    timed = _with_validity(evaluations, next_sessions)
-    leaning = pl.col("rating").replace_strict(
-        {
-            "strong_sell": "short",
-            "sell": "short",
-            "neutral": "neutral",
-            "buy": "long",
-            "strong_buy": "long",
-        },
-        return_dtype=pl.String,
-    )
+    timed = _with_validity(_complete(evaluations), next_sessions)
+    leaning = pl.col("rating").replace_strict(LEANING, return_dtype=pl.String)
     return (
         timed.with_columns(_abstain_reason(policy).alias("abstain_reason"))
         .with_columns(pl.col("abstain_reason").is_not_null().alias("abstain"))
@@ -115,6 +112,18 @@ def generate_signals(
         .select(*SIGNAL_SCHEMA)
         .sort("instrument_id", "session")
     )
+
+
+def _complete(evaluations: pl.DataFrame) -> pl.DataFrame:
+    """Refuse nulls where none may be, and add an empty ``event_id`` where there is none yet."""
+    empty = [name for name in NEEDED if evaluations[name].null_count()]
+    if empty:
+        raise ContractError(
+            f"Evaluations have nulls in {empty}.", remedy="pass what ml.evaluate returned"
+        )
+    if "event_id" in evaluations.columns:
+        return evaluations
+    return evaluations.with_columns(pl.lit(None, dtype=pl.String).alias("event_id"))
 
 
 def _with_validity(evaluations: pl.DataFrame, next_sessions: pl.Series) -> pl.DataFrame:
