@@ -58,7 +58,8 @@ def market_prediction_assets(
     ) -> pl.DataFrame:
         sessions = settings.sessions()
         labels = forward_returns(bars, sessions)
-        return train_models(features, labels, list(context.partition_keys), sessions, store)
+        keys = list(context.partition_keys)
+        return train_models(features, labels, keys, sessions, store, threads=settings.threads)
 
     @lake_asset(
         "04", "evaluations", primary_key=["instrument_id", "session"], kinds={"xgboost"},

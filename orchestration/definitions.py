@@ -17,7 +17,7 @@ from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.lake import Lake
 from orchestration.base.partitions import monthly
-from orchestration.base.settings import Settings
+from orchestration.base.settings import Settings, read_settings
 from orchestration.checks import build_checks
 from orchestration.jobs import BACKFILL, DAILY, INGEST
 from orchestration.schedules import after_close
@@ -35,7 +35,7 @@ def build_defs(
     policy : BookPolicy, optional
         Sizing, limits and costs of the book.
     """
-    environment, limits = settings or Settings(), policy or BookPolicy()
+    environment, limits = settings or read_settings(), policy or BookPolicy()
     months, lake = monthly(environment), Lake(environment.lake_root)
     assets = [
         *market_data_assets(environment, months),

@@ -9,17 +9,19 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import os
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Literal
 
 import exchange_calendars as xcals
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -52,6 +54,12 @@ class Settings(BaseSettings):
     )
     go_live_session: dt.date | None = Field(
         default=None, description="First session whose fills come from execution, not simulation."
+    )
+
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="Models trained side by side; no result depends on it.",
     )
 
     @model_validator(mode="after")
@@ -130,6 +138,29 @@ class Settings(BaseSettings):
         last = self.last_session()
         days = [entry.session for entry in self.session_times() if entry.session <= last]
         return pl.Series("session", days, dtype=pl.Date)
+
+
+def read_settings() -> Settings:
+    """Read the environment's settings, saying in one line what is wrong with them.
+
+    Raises
+    ------
+    ConfigurationError
+        When a value is unknown, malformed, or contradicts another.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
+            for item in error.errors()
+        )
+    except (tomllib.TOMLDecodeError, SettingsError) as error:
+        found = str(error)
+    raise ConfigurationError(
+        f"The settings do not fit: {found}.",
+        remedy=f"correct the QUANTIVISTA_* variable or {_home() / 'quantivista.toml'}",
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,136 @@
+"""Run a job in this process, telling its reader what it is doing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from contracts.envelope import digest
+from contracts.errors import QuantiVistaError
+from domain.book.policy import BookPolicy
+from orchestration.base.settings import Settings
+from orchestration.definitions import build_defs
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, embedded_drop
+
+# A trading platform does not phone home. One run of the book at a time: a month opens with what
+# the one before it closed with.
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+"""
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+# What decides a run's result, apart from settings and data.
+SOURCE_FOLDERS = (
+    "assets", "contracts", "domain", "io_managers", "ml", "orchestration", "sources"
+)  # fmt: skip
+
+
+class RunFailedError(QuantiVistaError):
+    """A job did not succeed."""
+
+
+def instance_of(settings: Settings) -> dg.DagsterInstance:
+    """Return the Dagster instance of the home directory, making its configuration if absent."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(DAGSTER_YAML)
+    return dg.DagsterInstance.get()
+
+
+def execute(
+    job: str,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    console: Console,
+    *,
+    tags: dict[str, str] | None = None,
+    partition: str | None = None,
+) -> None:
+    """Run a job to its end, showing each step as it starts.
+
+    Raises
+    ------
+    RunFailedError
+        When a step or a blocking check failed, with the reason of each.
+    """
+    definition = build_defs(settings).resolve_job_def(job)
+    run_id = str(uuid.uuid4())
+    columns = (
+        TextColumn("[bold]{task.fields[job]}[/bold]"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("starting", total=len(definition.graph.nodes), job=job)
+
+        def follow(entry: dg.EventLogEntry) -> None:
+            event = entry.dagster_event
+            if event is None:
+                return
+            if event.event_type == dg.DagsterEventType.STEP_START:
+                progress.update(task, description=(event.step_key or "").replace("__", "/"))
+            if event.event_type == dg.DagsterEventType.STEP_SUCCESS:
+                progress.advance(task)
+
+        instance.add_event_listener(run_id, follow)
+        result = definition.execute_in_process(
+            instance=instance, run_id=run_id, tags=tags, partition_key=partition,
+            run_config=QUIET, raise_on_error=False,
+        )  # fmt: skip
+        if result.success:
+            progress.update(task, description="done")
+    if not result.success:
+        reasons = "\n".join(_failures(result))
+        raise RunFailedError(
+            f"Job {job} failed.\n{reasons}\n",
+            remedy="mend what it names and run the command again; finished tables stay as they are",
+        )
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    found = []
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            error = event.step_failure_data.error
+            while error.cause is not None:
+                error = error.cause
+            found.append(f"  {event.step_key}: {error.message.strip()}")
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            table = "/".join(evaluation.asset_key.path)
+            found.append(f"  check {evaluation.check_name} of {table}: {_values(evaluation)}")
+    return found
+
+
+def _values(evaluation: dg.AssetCheckEvaluation) -> str:
+    violations = evaluation.metadata.get("violations")
+    return str(violations.value) if violations is not None else "failed"
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a digest of everything that decides what the demo computes.
+
+    Equal fingerprints mean equal tables: a second run would do the same work again.
+    """
+    root = Path(__file__).parent.parent
+    hasher = hashlib.sha256()
+    for folder in SOURCE_FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in {".py", ".j2"}:
+                hasher.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    drops = [embedded_drop(name).sha256 for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)]
+    window = (settings.calendar, str(settings.history_start), str(settings.last_session()))
+    return digest((hasher.hexdigest(), drops, window, BookPolicy().hash))
