@@ -25,6 +25,7 @@ END_LABEL_PX = 95  # room right of a line for its label
 # A reader's font may be wider than the one the renderer measured.
 MARGIN_PX = 12
 LABEL_GAP = 0.09  # of the y range: labels closer than this would print over each other
+FINE = 0.06  # a range under six percent needs a decimal on its axis
 POINTS_MAX = 1_500
 MONTHS_MAX = 24
 
@@ -50,9 +51,10 @@ def drawdown(series: pl.DataFrame) -> AnyChart:
     """Draw ``session``, ``drawdown`` (fractions <= 0): the loss from the running peak."""
     rows = _rows(series, ["drawdown"])
     low = series.sort("drawdown", "session").row(0, named=True)
+    form = ".1%" if low["drawdown"] > -FINE else ".0%"
     base = alt.Chart(_inline(rows)).encode(x=_time_axis(series))
     area = base.mark_area(color=ORANGE, opacity=0.25, line={"color": ORANGE}, clip=True).encode(
-        y=alt.Y("drawdown:Q", title=None, axis=alt.Axis(format=".0%", tickCount=4))
+        y=alt.Y("drawdown:Q", title=None, axis=alt.Axis(format=form, tickCount=4))
     )
     text = f"{percent(low['drawdown'], 1)} on {day(low['session'])}"
     deepest = [{"session": low["session"].isoformat(), "drawdown": low["drawdown"], "text": text}]
@@ -196,7 +198,9 @@ def _lines(
     spread = max(ceiling - floor, 1e-9)
     domain = [floor, ceiling + 0.02 * spread] if zero else [floor - 0.02 * spread, ceiling]
     scale = alt.Scale(domain=domain, zero=zero, nice=True)
-    axis = alt.Axis(format=axis_format, tickCount=5)
+    fine = FINE * (1 if axis_format.endswith("%") else 100)
+    form = axis_format.replace(".0", ".1") if spread < fine else axis_format
+    axis = alt.Axis(format=form, tickCount=5)
     ends = {name: _float(columns[name][-1]) for name in series}
     placed = _apart(ends, LABEL_GAP * spread)
     stamp = frame["session"][-1].isoformat()

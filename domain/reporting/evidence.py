@@ -17,6 +17,9 @@ import polars as pl
 from domain.reporting.figures import number
 
 T_STATISTIC_MIN = 2.0
+# Prefix of the accounts that hold an instrument at what it cost, less what it brought.
+TRADING = "trading:"
+INCOME = "income:"
 
 
 class ModelQuality(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,12 +105,14 @@ def monthly_activity(equity: pl.DataFrame) -> pl.DataFrame:
 
 
 def contributions(
-    positions: pl.DataFrame, trades: pl.DataFrame, equity: pl.DataFrame, month: str
+    positions: pl.DataFrame, cash_entries: pl.DataFrame, equity: pl.DataFrame, month: str
 ) -> pl.DataFrame:
-    """Return each name's gain over the month, from its marks and fills.
+    """Return each name's gain over the month, from its marks and its trading account.
 
-    Gain = closing value - opening value - bought + sold, before commissions and without cash
-    distributions; the opening is the last close before the month. ``contribution`` divides it by
+    Gain = closing value - opening value - what its account ``trading:<instrument id>`` was debited
+    + what it was credited: purchases and sales, spin-offs, cash in lieu, positions closed because
+    their data ended; and income whose reference is ``<instrument id>:...``. Commissions are left
+    out. The opening is the last close before the month. ``contribution`` divides it by
     the net asset value then (or at the month's first close, for the first month).
 
     Returns
@@ -130,9 +135,17 @@ def contributions(
         opening = positions.filter(pl.col("session") == before["session"][-1])
         for name, value in opening.select("instrument_id", "market_value_minor").iter_rows():
             gains[name] = gains.get(name, 0) - value
-    fills = trades.filter(pl.col("month") == month)
-    for name, side, value in fills.select("instrument_id", "side", "notional_minor").iter_rows():
-        gains[name] = gains.get(name, 0) + (-value if side == "buy" else value)
+    moved = cash_entries.filter(pl.col("month") == month)
+    for debit, credit, value, reference in moved.select(
+        "debit", "credit", "amount_minor", "reference"
+    ).iter_rows():
+        if credit.startswith(INCOME):
+            name = reference.partition(":")[0]
+            gains[name] = gains.get(name, 0) + value
+        for account, amount in ((debit, -value), (credit, value)):
+            if account.startswith(TRADING):
+                name = account.removeprefix(TRADING)
+                gains[name] = gains.get(name, 0) + amount
     rows = [(name, gain, gain / base if base else 0.0) for name, gain in gains.items()]
     rows.sort(key=lambda row: (-row[1], row[0]))
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -241,7 +254,7 @@ def last_session(frame: pl.DataFrame) -> dt.date | None:
 
 
 def _account(name: str) -> str:
-    return "trading (all instruments)" if name.startswith("trading:") else name
+    return "trading (all instruments)" if name.startswith(TRADING) else name
 
 
 def _weights_of_last(frame: pl.DataFrame) -> dict[str, float]:

@@ -49,7 +49,7 @@ SCHEMAS: dict[str, dict[str, DataTypeClass]] = {
     },
     "cash_entries": {
         "session": DAY, "month": TEXT, "debit": TEXT, "credit": TEXT, "amount_minor": WHOLE,
-        "cause": TEXT,
+        "cause": TEXT, "reference": TEXT,
     },
     "signals": {
         "session": DAY, "instrument_id": TEXT, "side": TEXT, "strength": REAL,

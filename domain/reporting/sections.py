@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup
 
 from domain.portfolio_management.performance import (
+    SESSIONS_PER_YEAR,
     Performance,
     aligned_returns,
     drawdown_series,
@@ -85,7 +86,7 @@ def display_names(inputs: ReportInputs) -> dict[str, str]:
     """Return instrument id -> ``SYMBOL · Name``; an unknown instrument shows its id."""
     names = {}
     for key, symbol, name in inputs.table("instruments").iter_rows():
-        parts = [part for part in (symbol, name) if part and part != key]
+        parts = [part for part in (symbol, name) if part and part not in {key, "unknown"}]
         names[key] = " · ".join(dict.fromkeys(parts)) or key
     return names
 
@@ -129,7 +130,7 @@ def _headline(
         lines=lines,
         notes=inputs.notes,
         tiles=[
-            ("Net asset value", money(equity["nav_minor"][-1], inputs.currency)),
+            (f"Net asset value, {inputs.currency}", minor(equity["nav_minor"][-1])),
             (f"Return in {inputs.as_of:%B}", percent(book, signed=True)),
             ("Benchmark, same month", percent(index, signed=True)),
             (
@@ -140,7 +141,7 @@ def _headline(
                 "Benchmark, same time",
                 percent(figures.benchmark_return if whole else None, signed=True),
             ),
-            ("Cash", money(equity["cash_minor"][-1], inputs.currency)),
+            (f"Cash, {inputs.currency}", minor(equity["cash_minor"][-1])),
         ],
         footnotes=[
             "Returns of the book are net of commissions and spread; the benchmark holds every "
@@ -162,7 +163,9 @@ def _model_lines(inputs: ReportInputs) -> list[str]:
             f"Log-loss {number(quality.log_loss, 3)} nats against "
             f"{number(quality.log_loss_uniform, 3)} for a uniform guess: {verdict}."
         )
-    if quality and quality.evidence:
+    # The claim above already says what a verdict of the same words would repeat.
+    claim = evidence_statement(quality).casefold()
+    if quality and quality.evidence.partition(":")[0].strip().casefold() not in claim:
         lines.append(quality.evidence)
     return lines
 
@@ -171,6 +174,10 @@ def _performance(equity: pl.DataFrame, both: pl.DataFrame, figures: Performance)
     title = "Performance and drawdown"
     if both.height < RETURNS_MIN:
         return nothing("performance", title, "fewer than two daily returns")
+    enough = (
+        figures.n_sessions >= SESSIONS_PER_YEAR,  # GIPS 2020: no annualising under a year
+        figures.n_sessions >= SESSIONS_PER_YEAR // 4,
+    )
     first = equity["session"][0]
     book, index = both["portfolio"].to_numpy(), both["benchmark"].to_numpy()
     sessions = [first, *both["session"]]
@@ -188,18 +195,21 @@ def _performance(equity: pl.DataFrame, both: pl.DataFrame, figures: Performance)
         key="performance",
         title=title,
         tiles=[
-            ("Return a year", percent(figures.annualised_return, 1, signed=True)),
+            (
+                "Return a year",
+                percent(figures.annualised_return if enough[0] else None, 1, signed=True),
+            ),
             ("Volatility a year", percent(figures.annualised_volatility, 1)),
-            ("Sharpe ratio", number(figures.sharpe)),
+            ("Sharpe ratio", number(figures.sharpe if enough[1] else None)),
             ("Deepest drawdown", percent(figures.max_drawdown, 1)),
             ("Tracking error", percent(figures.tracking_error)),
-            ("Information ratio", number(figures.information_ratio)),
+            ("Information ratio", number(figures.information_ratio if enough[1] else None)),
             ("Beta", number(figures.beta)),
         ],
         charts=[drawn(charts.equity_vs_benchmark(growth)), drawn(charts.drawdown(falls))],
         footnotes=[
             f"Over {figures.n_sessions:,} daily returns, 252 sessions a year, risk-free rate zero. "
-            "Under a year, annual figures say little."
+            "Returns under a year are not annualised; ratios are shown from a quarter on."
         ],
     )
 
@@ -214,9 +224,9 @@ def _exposures(inputs: ReportInputs, equity: pl.DataFrame) -> Section:
     rows = [
         [
             name,
-            percent(held, 1),
-            percent(index, 1),
-            percent(None if index is None else held - index, 1, signed=True),
+            number(held * 100, 1),
+            number(None if index is None else index * 100, 1),
+            number(None if index is None else (held - index) * 100, 1, signed=True),
         ]
         for name, held, index in sectors.iter_rows()
     ]
@@ -258,7 +268,7 @@ def _turnover_and_cost(inputs: ReportInputs, equity: pl.DataFrame, figures: Perf
             (f"Turnover in {inputs.as_of:%B}", percent(row.get("turnover"), 1)),
             (f"Traded in {inputs.as_of:%B}", money(row.get("traded_minor"), inputs.currency)),
             (f"Cost in {inputs.as_of:%B}", money(row.get("cost_minor"), inputs.currency)),
-            ("The same, of NAV", basis_points(row.get("cost_bps"))),
+            ("The same, of NAV", basis_points(row.get("cost_bps"), 2)),
             ("Turnover a year", percent(figures.annualised_turnover, 0)),
             ("Cost of value traded", basis_points(figures.cost_bps_of_traded)),
         ],
@@ -272,14 +282,14 @@ def _positions(inputs: ReportInputs, equity: pl.DataFrame) -> Section:
     positions = inputs.table("positions")
     names = display_names(inputs)
     current = positions.filter(pl.col("session") == (last_session(equity) or inputs.as_of))
-    gains = contributions(positions, inputs.table("trades"), equity, inputs.month)
+    gains = contributions(positions, inputs.table("cash_entries"), equity, inputs.month)
     if not current.height and not gains.height:
         return nothing("positions", title, "the book holds no position")
     largest = current.sort("weight", "instrument_id", descending=[True, False]).head(TOP)
     tables = [
         Table(
-            f"Largest of {count(current.height, 'position')}, {inputs.currency}",
-            [Column("Name", "text"), *numeric("Weight", "Value", "Unrealised")],
+            f"Largest of {count(current.height, 'position')}, {inputs.currency}, gain unrealised",
+            [Column("Name", "text"), *numeric("Weight", "Value", "Gain")],
             [
                 [
                     names.get(row["instrument_id"], row["instrument_id"]),
@@ -306,8 +316,8 @@ def _positions(inputs: ReportInputs, equity: pl.DataFrame) -> Section:
         tables=tables,
         paired=True,
         footnotes=[
-            "A name's gain is its change in value less what was bought, plus what was sold; before "
-            "commissions and without cash distributions. Contribution is of the opening NAV."
+            "A name's gain is its change in value less what was paid for it, plus what it brought; "
+            "with special dividends, before commissions. NAV is the month's opening value."
         ],
     )
 

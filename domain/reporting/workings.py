@@ -340,7 +340,8 @@ def _attribution(inputs: ReportInputs) -> Section:
         ],
         footnotes=[
             "Brinson and Fachler (1985) on each session's opening holdings, linked with Carino "
-            "(1999). Residual is what trading earned between fill and close."
+            "(1999). Residual is what trading earned between fill and close: large in a month that "
+            "starts from cash."
         ],
     )
 

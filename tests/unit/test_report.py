@@ -216,21 +216,30 @@ def test_evidence_is_claimed_from_two_standard_errors(quality, words):
     assert evidence_statement(quality).startswith(words)
 
 
-def test_contributions_are_value_change_less_purchases():
+def test_contributions_are_value_change_less_what_was_paid():
     positions = frame(
         "positions",
         {"session": DAYS[1], "instrument_id": "US.A", "market_value_minor": 500},
         {"session": DAYS[1], "instrument_id": "US.B", "market_value_minor": 300},
         {"session": LAST, "instrument_id": "US.A", "market_value_minor": 900},
     )
-    trades = frame(
-        "trades",
-        {"instrument_id": "US.A", "side": "buy", "notional_minor": 350, "session": DAYS[2]},
-        {"instrument_id": "US.B", "side": "sell", "notional_minor": 280, "session": DAYS[2]},
+    entries = frame(
+        "cash_entries",
+        {"debit": "trading:US.A", "credit": "asset:cash", "amount_minor": 350},
+        # Closed because its data ended: no trade, but the cash counts.
+        {"debit": "asset:cash", "credit": "trading:US.B", "amount_minor": 280},
+        {
+            "debit": "asset:cash",
+            "credit": "income:special_dividend",
+            "amount_minor": 7,
+            "reference": "US.A:2010-08-02",
+        },
+        {"debit": "expense:commission", "credit": "asset:cash", "amount_minor": 5},
+        {"debit": "trading:US.A", "credit": "asset:cash", "amount_minor": 9, "session": DAYS[1]},
     )
     equity = frame("equity", *({"session": d, "nav_minor": 1000} for d in DAYS))
-    rows = contributions(positions, trades, equity, "2010-08-01").rows()
-    assert rows == [("US.A", 50, 0.05), ("US.B", -20, -0.02)]
+    rows = contributions(positions, entries, equity, "2010-08-01").rows()
+    assert rows == [("US.A", 57, 0.057), ("US.B", -20, -0.02)]
 
 
 def test_the_trial_balance_folds_instruments_and_sums_to_zero():
