@@ -260,6 +260,9 @@ def _turnover_and_cost(inputs: ReportInputs, equity: pl.DataFrame, figures: Perf
     if not monthly.height or not int(monthly["traded_minor"].sum()):
         return nothing("turnover_and_cost", title, "nothing has been traded")
     now = monthly.filter(pl.col("month") == inputs.month)
+    # The first purchase of everything says nothing about a year.
+    quarter = figures.n_sessions >= SESSIONS_PER_YEAR // 4
+    yearly = figures.annualised_turnover if quarter else None
     row = now.row(0, named=True) if now.height else {}
     return Section(
         key="turnover_and_cost",
@@ -269,7 +272,7 @@ def _turnover_and_cost(inputs: ReportInputs, equity: pl.DataFrame, figures: Perf
             (f"Traded in {inputs.as_of:%B}", money(row.get("traded_minor"), inputs.currency)),
             (f"Cost in {inputs.as_of:%B}", money(row.get("cost_minor"), inputs.currency)),
             ("The same, of NAV", basis_points(row.get("cost_bps"), 2)),
-            ("Turnover a year", percent(figures.annualised_turnover, 0)),
+            ("Turnover a year", percent(yearly, 0)),
             ("Cost of value traded", basis_points(figures.cost_bps_of_traded)),
         ],
         charts=[drawn(charts.turnover_and_cost(monthly))],
