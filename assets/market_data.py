@@ -11,7 +11,8 @@ from domain.market_data.reference import ACTIONS, with_permanent_ids
 from orchestration.base.metadata import HISTORY, lake_asset, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, embedded_drop
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore
+from sources.file_drops import vendor_drops as read_vendor_drops
 
 LOGIC_VERSION = "normalise-1"
 BAR_FIELDS = (
@@ -32,7 +33,7 @@ def market_data_assets(
         "Grain: file. Consumers: every row of `bars` and `quarantine` names its file.",
     )  # fmt: skip
     def vendor_drops() -> pl.DataFrame:
-        drops = [embedded_drop(name) for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)]
+        drops = read_vendor_drops(settings.vendor_dir)
         for drop in drops:
             store.put(drop)
         columns = ("source", "name", "sha256")

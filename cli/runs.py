@@ -16,7 +16,7 @@ from contracts.errors import QuantiVistaError
 from domain.book.policy import BookPolicy
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, embedded_drop
+from sources.file_drops import vendor_drops
 
 # A trading platform does not phone home. One run of the book at a time: a month opens with what
 # the one before it closed with.
@@ -131,6 +131,6 @@ def fingerprint(settings: Settings) -> str:
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in {".py", ".j2"}:
                 hasher.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    drops = [embedded_drop(name).sha256 for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)]
+    drops = [drop.sha256 for drop in vendor_drops(settings.vendor_dir)]
     window = (settings.calendar, str(settings.history_start), str(settings.last_session()))
     return digest((hasher.hexdigest(), drops, window, BookPolicy().hash))

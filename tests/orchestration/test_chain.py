@@ -1,80 +1,108 @@
-"""The wiring materialises, and how a range is cut into runs does not show in the tables."""
+"""The wiring materialises, and its tables are complete and explain themselves."""
 
 import datetime as dt
 
 import dagster as dg
+import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from io_managers.canonical import canonical_hash
+from contracts.errors import ConfigurationError
 from io_managers.lake import Lake
-from orchestration.base.settings import Settings
+from orchestration.base.settings import Settings, read_settings
 from orchestration.definitions import build_defs
+from orchestration.schedules import after_close
+from sources.file_drops import EMBEDDED_BARS
 
 
-def run(settings, ranges):
-    defs = build_defs(settings)
-    instance = dg.DagsterInstance.ephemeral()
-    assert defs.resolve_job_def("ingest").execute_in_process(instance=instance).success
-    job = defs.resolve_job_def("backfill")
-    for start, end in ranges:
-        result = job.execute_in_process(
-            instance=instance,
-            tags={
-                "dagster/asset_partition_range_start": start,
-                "dagster/asset_partition_range_end": end,
-            },
-        )
-        assert result.success
-    return instance
-
-
-def hashes(settings):
-    """Canonical hash of every table that the definitions declare."""
-    lake = Lake(settings.lake_root)
-    graph = build_defs(settings).resolve_asset_graph()
-    return {
-        "/".join(key.path): canonical_hash(
-            lake.read(key.path), graph.get(key).metadata["primary_key"]
-        )
-        for key in graph.materializable_asset_keys
-    }
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    settings = Settings(home=tmp_path_factory.mktemp("whole"))
-    instance = run(settings, [("2009-08-01", "2010-08-01")])
-    return settings, instance
-
-
-def test_a_range_run_and_monthly_runs_give_equal_tables(whole, tmp_path):
-    settings = Settings(home=tmp_path)
-    months = [dt.date(2009 + (7 + i) // 12, (7 + i) % 12 + 1, 1).isoformat() for i in range(13)]
-    run(settings, [(month, month) for month in months])
-    assert hashes(settings) == hashes(whole[0])
+def read(whole, group, name):
+    return Lake(whole[0].lake_root).read((group, name))
 
 
 def test_every_line_of_the_vendor_file_is_in_one_table(whole):
-    lake = Lake(whole[0].lake_root)
-    bars, quarantine = (lake.read(("market_data", name)) for name in ("bars", "quarantine"))
-    assert bars.height + quarantine.height == 122_574
+    lines = (whole[0].vendor_dir / EMBEDDED_BARS).read_text().splitlines()
+    bars, quarantine = (read(whole, "market_data", name) for name in ("bars", "quarantine"))
+    assert bars.height + quarantine.height == len(lines) - 1
+
+
+def test_the_missing_sessions_are_flagged(whole):
+    coverage = read(whole, "market_data", "coverage")
+    assert coverage.height == 252
+    assert coverage.filter("missing")["session"].sort().to_list() == [
+        dt.date(2009, 9, 8),
+        dt.date(2009, 10, 29),
+        dt.date(2009, 10, 30),
+        dt.date(2009, 11, 2),
+        dt.date(2009, 11, 3),
+        dt.date(2009, 11, 4),
+        dt.date(2010, 8, 18),
+    ]
+    after = read(whole, "market_data", "adjusted_bars").filter(
+        pl.col("session") == dt.date(2009, 11, 5)
+    )
+    assert after.filter(pl.col("instrument_id") == "US.C")["gap_sessions"].to_list() == [5]
 
 
 def test_every_bar_has_its_indicators(whole):
-    lake = Lake(whole[0].lake_root)
-    assert lake.read(("instrument_analysis", "indicators")).height == 122_496
+    bars = read(whole, "market_data", "bars").height
+    assert read(whole, "instrument_analysis", "indicators").height == bars
+
+
+def test_an_evaluation_belongs_to_the_model_of_its_month(whole):
+    models = read(whole, "market_prediction", "models")
+    evaluations = read(whole, "market_prediction", "evaluations")
+    assert evaluations.height > 0
+    joined = evaluations.join(models, on="month", suffix="_of_model", validate="m:1")
+    assert joined.height == evaluations.height
+    assert (joined["model_sha256"] == joined["model_sha256_of_model"]).all()
+    assert (joined["calibration_known"] < joined["session"]).all()
+
+
+def test_every_signal_names_its_evaluation_and_every_decision_its_signal(whole):
+    evaluations = set(read(whole, "market_prediction", "evaluations")["event_id"])
+    signals = read(whole, "trading_decision", "signals")
+    assert set(signals["evaluation_id"]) == evaluations
+    decisions = read(whole, "portfolio_coordination", "decisions")
+    named = decisions["signal_id"].drop_nulls()
+    assert named.len() > 0
+    assert set(named) <= set(signals["event_id"])
+    trades = read(whole, "trade_execution", "trades")
+    assert set(trades["decision_id"]) <= set(decisions["event_id"])
+
+
+def test_the_cash_account_is_the_cash_of_the_book(whole):
+    entries = read(whole, "cash_management", "cash_entries")
+    received = entries.filter(pl.col("debit") == "asset:cash")["amount_minor"].sum()
+    given = entries.filter(pl.col("credit") == "asset:cash")["amount_minor"].sum()
+    equity = read(whole, "portfolio_management", "equity").sort("session")
+    assert received - given == equity["cash_minor"][-1]
+    assert (entries["amount_minor"] > 0).all()
+
+
+def test_a_month_end_matrix_is_usable_from_the_next_session_only(whole):
+    summary = read(whole, "instrument_analysis", "correlations")
+    assert (summary["usable_from"] > summary["as_of"]).all()
+    assert "2010-08-01" not in summary["month"]  # not completed on the 20th
+    assert (summary["min_eigenvalue"] > 0).all()
 
 
 def test_a_materialisation_carries_counts_hash_schema_range_and_preview(whole):
     event = whole[1].get_latest_materialization_event(dg.AssetKey(["market_data", "bars"]))
     metadata = event.asset_materialization.metadata
-    assert metadata["dagster/row_count"].value == 122_496
+    assert metadata["dagster/row_count"].value == read(whole, "market_data", "bars").height
     assert len(metadata["canonical_hash"].value) == 64
     assert metadata["first_session"].value == "2009-08-21"
     assert metadata["last_session"].value == "2010-08-20"
     assert "US.A" in metadata["preview"].value
     assert metadata["dagster/column_schema"].value.columns
+
+
+def test_every_month_has_its_report(whole):
+    reports = read(whole, "reporting", "reports")
+    assert reports.height == 13
+    for month in reports["month"]:
+        html = (whole[0].reports_root / f"{month[:7]}.html").read_text()
+        assert "<html" in html
 
 
 @pytest.mark.parametrize(
@@ -97,3 +125,46 @@ def test_settings_come_from_the_file_and_the_environment_wins(tmp_path, monkeypa
     monkeypatch.setenv("QUANTIVISTA_CALENDAR", "XTKS")
     assert Settings().calendar == "XTKS"
     assert Settings().history_start == dt.date(2010, 1, 1)
+
+
+@pytest.mark.parametrize("text", ["calendar = ", 'colour = "red"\n', "history_start = 2010-01-02"])
+def test_a_settings_file_that_does_not_fit_is_named(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("QUANTIVISTA_HOME", str(tmp_path))
+    (tmp_path / "quantivista.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"quantivista\.toml"):
+        read_settings()
+
+
+def evaluate_schedule(settings, tick):
+    defs = build_defs(settings)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=tick, repository_def=defs.get_repository_def()
+    )
+    return after_close(settings).evaluate_tick(context)
+
+
+@pytest.mark.parametrize(
+    ("day", "runs"),
+    [
+        (dt.date(2026, 11, 25), 1),
+        (dt.date(2026, 11, 26), 0),  # Thanksgiving
+        (dt.date(2026, 11, 27), 1),  # a half-day
+        (dt.date(2026, 11, 28), 0),  # a Saturday
+    ],
+)
+def test_the_schedule_follows_exchange_sessions(tmp_path, day, runs):
+    settings = Settings(home=tmp_path, now="system", history_start=dt.date(2026, 9, 1))
+    tick = dt.datetime.combine(day, dt.time(16, 30), dt.UTC)
+    data = evaluate_schedule(settings, tick)
+    assert len(data.run_requests) == runs
+    if runs:
+        assert data.run_requests[0].partition_key == "2026-11-01"
+    else:
+        assert "not a session" in data.skip_message
+
+
+def test_a_clock_that_stands_schedules_nothing(tmp_path):
+    tick = dt.datetime(2026, 11, 24, 16, 30, tzinfo=dt.UTC)
+    data = evaluate_schedule(Settings(home=tmp_path), tick)
+    assert not data.run_requests
+    assert "stands at" in data.skip_message

@@ -1,0 +1,64 @@
+"""A reduced universe as a vendor's files, and ways to run the chain on it."""
+
+import dagster as dg
+
+from io_managers.canonical import canonical_hash
+from io_managers.lake import Lake
+from orchestration.base.settings import Settings
+from orchestration.definitions import build_defs
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, embedded_drop
+
+# The names with a trap (actions, renames, ends, the flash crash), then every eighth.
+TRAPS = {
+    "CAH", "CFN", "ETFC", "ETFCD", "ESRX", "GIS", "DHR", "STR", "QEP", "WY", "FPL", "NEE", "PM",
+    "C", "MFE", "WYE", "SGP", "XTO", "MIL",
+}  # fmt: skip
+MONTHS = (
+    "2009-08-01", "2009-09-01", "2009-10-01", "2009-11-01", "2009-12-01", "2010-01-01",
+    "2010-02-01", "2010-03-01", "2010-04-01", "2010-05-01", "2010-06-01", "2010-07-01",
+    "2010-08-01",
+)  # fmt: skip
+
+
+def write_vendor_files(directory, *, every=8, edit=None):
+    """Write the embedded vendor's files with fewer names; ``edit`` may change the lines."""
+    header, *lines = embedded_drop(EMBEDDED_BARS).data.decode().splitlines()
+    symbols = sorted({line.split(",")[1] for line in lines})
+    kept = TRAPS | set(symbols[::every])
+    chosen = [line for line in lines if line.split(",")[1] in kept]
+    directory.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([header, *(edit(chosen) if edit else chosen)]) + "\n"
+    (directory / EMBEDDED_BARS).write_text(text)
+    (directory / EMBEDDED_SYMBOLS).write_bytes(embedded_drop(EMBEDDED_SYMBOLS).data)
+    return directory
+
+
+def run(settings, ranges, *, policy=None, raise_on_error=True):
+    """Ingest, then rebuild each range in a run of its own; return instance and last result."""
+    defs = build_defs(settings, policy)
+    instance = dg.DagsterInstance.ephemeral()
+    assert defs.resolve_job_def("ingest").execute_in_process(instance=instance).success
+    job = defs.resolve_job_def("backfill")
+    result = None
+    for start, end in ranges:
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=raise_on_error,
+            tags={
+                "dagster/asset_partition_range_start": start,
+                "dagster/asset_partition_range_end": end,
+            },
+        )
+    return instance, result
+
+
+def hashes(settings: Settings):
+    """Canonical hash of every table that the definitions declare."""
+    lake = Lake(settings.lake_root)
+    graph = build_defs(settings).resolve_asset_graph()
+    return {
+        "/".join(key.path): canonical_hash(
+            lake.read(key.path), graph.get(key).metadata["primary_key"]
+        )
+        for key in graph.materializable_asset_keys
+    }

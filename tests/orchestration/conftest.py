@@ -1,0 +1,20 @@
+"""One range run of the whole chain on a reduced universe, shared by the tests of this folder."""
+
+import pytest
+
+from orchestration.base.settings import Settings
+from tests.orchestration.chain import MONTHS, run, write_vendor_files
+
+
+@pytest.fixture(scope="session")
+def vendor_dir(tmp_path_factory):
+    return write_vendor_files(tmp_path_factory.mktemp("vendor"))
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, vendor_dir):
+    """Settings and instance after one run over all months."""
+    settings = Settings(home=tmp_path_factory.mktemp("whole"), vendor_dir=vendor_dir)
+    instance, result = run(settings, [(MONTHS[0], MONTHS[-1])])
+    assert result.success
+    return settings, instance
