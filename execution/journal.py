@@ -1,0 +1,242 @@
+"""The execution journal: append-only, checksummed segments; the truth about orders and fills.
+
+A segment begins with a 20-byte header and holds frames ``<length u32><crc u32><payload>``. The
+checksum covers the segment's number and the frame's offset too, so a frame that moved, or a block
+of zeros, is not taken for a record. A torn tail is cut off on start; damage anywhere else is
+refused (``execution.segments``).
+
+One thread appends. ``fdatasync`` runs on another, for all records written meanwhile at once;
+``wait_durable`` is for callers whose policy is to sync before they send.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from execution.errors import JournalWriteError
+from execution.records import RECORD_BYTES_MAX
+from execution.segments import (
+    FRAME,
+    HEADER_BYTES,
+    Position,
+    frame_crc,
+    header_of,
+    segment_path,
+    sync_directory,
+)
+
+SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+Write = Callable[[int, bytes], int]
+
+
+class Journal:
+    """The writing end.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the segments are; ``segments.repair`` has been run on it.
+    end : Position
+        Where the next record goes: the end of the repaired journal.
+    segment_bytes_max : int
+        A segment is closed once it is larger.
+    write : callable
+        ``os.write``, or a test's full disk.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        end: Position,
+        *,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        write: Write = os.write,
+    ) -> None:
+        self._directory = directory
+        self._segment_bytes_max = segment_bytes_max
+        self._write = write
+        self._failure: str | None = None
+        self._segment, self._offset = end
+        self._fd = -1
+        self._wakeup = threading.Condition()
+        # Rotation closes a descriptor that the syncer may be using.
+        self._descriptor = threading.Lock()
+        self._written: Position = end
+        self._durable: Position = end
+        self._closing = False
+        self._open()
+        self._syncer = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
+        self._syncer.start()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Sync what is written and close."""
+        self.close()
+
+    @property
+    def end(self) -> Position:
+        """Where the next record goes."""
+        return (self._segment, self._offset)
+
+    @property
+    def durable(self) -> Position:
+        """Everything before this position has reached the disk."""
+        with self._wakeup:
+            return self._durable
+
+    @property
+    def failure(self) -> str | None:
+        """Why the journal cannot be written any more, or None."""
+        return self._failure
+
+    def append(self, payloads: Sequence[bytes]) -> list[Position]:
+        """Write records with one system call and return their positions.
+
+        Raises
+        ------
+        JournalWriteError
+            When not all of it was written: none of it counts, and nothing may be sent.
+        """
+        if self._failure is not None:
+            raise self._write_error(self._failure)
+        if self._offset >= self._segment_bytes_max:
+            self._rotate()
+        frames: list[bytes] = []
+        positions: list[Position] = []
+        offset = self._offset
+        for payload in payloads:
+            if not 0 < len(payload) <= RECORD_BYTES_MAX:
+                raise JournalWriteError(
+                    f"A record has {len(payload)} bytes, the limit is {RECORD_BYTES_MAX}.",
+                    remedy="find out which message is that large; nothing was written",
+                )
+            crc = frame_crc(self._segment, offset, payload)
+            frames.append(FRAME.pack(len(payload), crc))
+            frames.append(payload)
+            positions.append((self._segment, offset))
+            offset += FRAME.size + len(payload)
+        self._write_all(b"".join(frames))
+        self._offset = offset
+        # The syncer takes turns; a notify per record would cost more than the write. It polls.
+        self._written = (self._segment, offset)
+        return positions
+
+    def wait_durable(self, position: Position, timeout_s: float = 10.0) -> None:
+        """Return once everything before ``position`` has reached the disk.
+
+        Raises
+        ------
+        JournalWriteError
+            When the disk failed, or took longer than ``timeout_s``.
+        """
+        with self._wakeup:
+            self._wakeup.notify_all()
+            reached = self._wakeup.wait_for(
+                lambda: self._durable >= position or self._failure is not None, timeout_s
+            )
+        if self._failure is not None or not reached:
+            raise self._write_error(self._failure or f"no fdatasync within {timeout_s} s")
+
+    def close(self) -> None:
+        """Sync what is written, stop the syncer, close the file."""
+        with self._wakeup:
+            self._closing = True
+            self._wakeup.notify_all()
+        self._syncer.join()
+        with self._descriptor:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _open(self) -> None:
+        path = segment_path(self._directory, self._segment)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o600)
+            if self._offset < HEADER_BYTES:
+                os.ftruncate(self._fd, 0)
+                self._offset = 0
+                self._write_all(header_of(self._segment))
+                self._offset = HEADER_BYTES
+                os.fdatasync(self._fd)
+                sync_directory(self._directory)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._written = self._durable = (self._segment, self._offset)
+
+    def _rotate(self) -> None:
+        with self._descriptor:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                raise self._failed(error) from error
+            os.close(self._fd)
+            self._segment += 1
+            self._offset = 0
+            self._open()
+
+    def _write_all(self, data: bytes) -> None:
+        start = self._offset
+        view = data
+        try:
+            while view:
+                count = self._write(self._fd, view)
+                view = view[count:]
+        except OSError as error:
+            # Cut the half-written record off, so that the next start finds a clean end. If even
+            # that fails, the next start cuts it off itself.
+            try:
+                os.ftruncate(self._fd, start)
+            except OSError:
+                self._failure = "the torn record could not be cut off"
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> JournalWriteError:
+        name = errno.errorcode.get(error.errno or 0, "?")
+        self._failure = f"{name}: {error.strerror}"
+        with self._wakeup:
+            self._wakeup.notify_all()
+        return self._write_error(self._failure)
+
+    def _write_error(self, why: str) -> JournalWriteError:
+        return JournalWriteError(
+            f"The journal in {self._directory.name} cannot be written ({why}); nothing is sent.",
+            remedy="make room on the disk, then restart: the broker repeats what was not written",
+        )
+
+    def _sync_loop(self) -> None:
+        while True:
+            with self._wakeup:
+                # 1 ms bounds how much a power loss can take under the policy `write`, and is
+                # longer than the sync itself on the machines measured.
+                self._wakeup.wait(0.001 if self._durable < self._written else 0.01)
+                closing = self._closing
+            target = self._written
+            if self._durable < target and self._failure is None:
+                try:
+                    with self._descriptor:
+                        os.fdatasync(self._fd)
+                except OSError as error:
+                    # After a failed fdatasync the kernel may have dropped the dirty pages:
+                    # trying again would report a success that is none.
+                    self._failed(error)
+                with self._wakeup:
+                    if self._failure is None:
+                        self._durable = max(self._durable, target)
+                    self._wakeup.notify_all()
+            if closing and (self._durable >= self._written or self._failure is not None):
+                return

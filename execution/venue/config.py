@@ -1,0 +1,54 @@
+"""The paper venue's configuration."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from contracts.codec import from_json
+from execution.venue.market import Liquidity
+
+
+class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One venue process.
+
+    Parameters
+    ----------
+    state_dir : str
+        Its record of orders and fills, its FIX store, and ``endpoint.json``.
+    fix_port : int
+        Where it listens, on loopback.
+    comp_id, client_comp_id : str
+        Its id and the client's.
+    bars : str
+        Bars file of the session to replay; another may be loaded later.
+    seed : int
+        Of everything random: paths, quote sizes, rejects.
+    latency_ms : float
+        Added to every report.
+    fee_per_share, fee_min : Decimal
+        Commission per execution, rounded to the cent.
+    reject_rate : float
+        Share of new orders rejected at random.
+    """
+
+    state_dir: str
+    fix_port: int
+    comp_id: str = "VENUE"
+    client_comp_id: str = "QUANTIVISTA"
+    bars: str = ""
+    seed: int = 7
+    latency_ms: float = 0.0
+    fee_per_share: Decimal = Decimal("0.0035")
+    fee_min: Decimal = Decimal(0)
+    reject_rate: float = 0.0
+    liquidity: Liquidity = Liquidity()
+    heartbeat_s: int = 10
+    http_port: int = 0
+
+
+def read_config(path: Path) -> VenueConfig:
+    """Read and check a configuration file."""
+    return from_json(path.read_bytes(), VenueConfig)
