@@ -14,8 +14,9 @@ from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
 from domain.market_data.reference import ACTIONS
+from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
-from orchestration.base.metadata import spec
+from orchestration.base.metadata import png_metadata, spec
 from orchestration.base.settings import Settings
 
 STATES = ("portfolio_management", "book_states")
@@ -114,7 +115,9 @@ def book_assets(
         )
         run = drive(opening, sessions, signals_by_session(signals), simulated_fills, policy)
         states = states_frame(opening, run.closings, keys)
+        chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}
         for name in OUTS:
-            yield dg.Output(states if name == "book_states" else run.tables[name], name)
+            table = states if name == "book_states" else run.tables[name]
+            yield dg.Output(table, name, metadata=chart if name == "equity" else None)
 
     return [book]

@@ -8,7 +8,8 @@ from domain.market_data.adjust import forward_adjusted, with_gaps
 from domain.market_data.instruments import instrument_master, read_symbols
 from domain.market_data.normalise import normalise, read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
-from orchestration.base.metadata import HISTORY, lake_asset, spec
+from domain.reporting.charts import quarantine_by_reason, to_png
+from orchestration.base.metadata import HISTORY, lake_asset, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore
@@ -98,6 +99,10 @@ def market_data_assets(
             key="instrument_id", payload=BAR_FIELDS, inputs=["raw_sha256"],
             logic_version=LOGIC_VERSION,
         )  # fmt: skip
+        counts = known.quarantine["reason"].value_counts(name="n").sort("reason")
+        context.add_output_metadata(
+            {"chart": png_metadata(to_png(quarantine_by_reason(counts)))}, "quarantine"
+        )
         return bars, known.quarantine, known.coverage
 
     @lake_asset(

@@ -4,12 +4,13 @@ import dagster as dg
 import polars as pl
 
 from domain.identity import with_event_ids
+from domain.reporting.charts import rating_distribution, to_png
 from ml.evaluate import PROBABILITIES, evaluate, train_models
 from ml.features import compute_features
 from ml.labels import forward_returns
 from ml.model_store import ModelStore
 from ml.quality import quality_by_month
-from orchestration.base.metadata import HISTORY, lake_asset
+from orchestration.base.metadata import HISTORY, lake_asset, png_metadata
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 
@@ -78,8 +79,12 @@ def market_prediction_assets(
         sessions = settings.sessions()
         labels = forward_returns(bars, sessions)
         keys = list(context.partition_keys)
+        evaluated = evaluate(features, labels, models, store, sessions, keys)
+        latest = evaluated.filter(pl.col("session") == pl.col("session").max())
+        counts = latest["rating"].value_counts(name="n").sort("rating")
+        context.add_output_metadata({"chart": png_metadata(to_png(rating_distribution(counts)))})
         return with_event_ids(
-            evaluate(features, labels, models, store, sessions, keys),
+            evaluated,
             event_type="InstrumentEvaluatedEvent", key="instrument_id",
             payload=EVALUATION_FIELDS, inputs=["feature_hash", "model_sha256"],
             logic_version=LOGIC_VERSION,

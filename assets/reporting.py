@@ -56,7 +56,8 @@ def reporting_assets(
                 month, tables, instruments, sectors, settings.session_times(), shown
             )
             report = render_report(inputs)
-            store.put(month, report.html)
+            path = store.put(month, report.html)
+            context.add_output_metadata({"report": dg.MetadataValue.path(path)})
             rows.append(report_row(inputs, report))
         return pl.DataFrame(rows, schema=REPORTS_SCHEMA)
 

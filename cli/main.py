@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, instance_of
+from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, instance_of, sole_run
 from cli.summary import print_summary
 from contracts.errors import QuantiVistaError
 from io_managers.lake import Lake
@@ -21,7 +21,7 @@ STATES = ("portfolio_management", "book_states")
 
 
 def _backfill(settings: Settings, first: str, last: str) -> None:
-    with instance_of(settings) as instance:
+    with sole_run(settings) as instance:
         execute("ingest", settings, instance, console)
         tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
         execute("backfill", settings, instance, console, tags=tags)
@@ -51,11 +51,19 @@ def demo() -> None:
 
 
 @app.command()
+def ingest() -> None:
+    """Keep the vendor's files and the instruments that they name."""
+    settings = read_settings()
+    with sole_run(settings) as instance:
+        execute("ingest", settings, instance, console)
+
+
+@app.command()
 def daily() -> None:
     """Take in the newest session: new vendor files, then the newest month."""
     settings = read_settings()
     month = monthly(settings).get_partition_keys()[-1]
-    with instance_of(settings) as instance:
+    with sole_run(settings) as instance:
         execute("daily", settings, instance, console, partition=month)
     print_summary(settings, console)
 

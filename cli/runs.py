@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -26,8 +29,12 @@ telemetry:
 concurrency:
   pools:
     default_limit: 1
+run_monitoring:
+  enabled: true
+  free_slots_after_run_end_seconds: 60
 """
 
+LAUNCHED_BY = "quantivista/launched_by"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -39,6 +46,38 @@ SOURCE_FOLDERS = (
 
 class RunFailedError(QuantiVistaError):
     """A job did not succeed."""
+
+
+@contextlib.contextmanager
+def sole_run(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Yield the home directory's Dagster instance to the only command that may run jobs in it.
+
+    A command that was killed leaves its run marked as running, and with it the book's only
+    concurrency slot taken. Whoever holds the lock knows that such a run is dead, and clears it.
+
+    Raises
+    ------
+    RunFailedError
+        When another command is running jobs in this home directory.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunFailedError(
+                f"Another command is running jobs in {settings.home}.",
+                remedy="wait for it to end, or set QUANTIVISTA_HOME to another directory",
+            ) from error
+        with instance_of(settings) as instance:
+            unfinished = dg.RunsFilter(
+                tags={LAUNCHED_BY: "cli"},
+                statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING],
+            )
+            for run in instance.get_runs(unfinished):
+                instance.report_run_failed(run, "The command that ran it was killed.")
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            yield instance
 
 
 def instance_of(settings: Settings) -> dg.DagsterInstance:
@@ -87,8 +126,9 @@ def execute(
 
         instance.add_event_listener(run_id, follow)
         result = definition.execute_in_process(
-            instance=instance, run_id=run_id, tags=tags, partition_key=partition,
-            run_config=QUIET, raise_on_error=False,
+            instance=instance, run_id=run_id, partition_key=partition, raise_on_error=False,
+            tags={LAUNCHED_BY: "cli"} | (tags or {}),
+            run_config=QUIET,
         )  # fmt: skip
         if result.success:
             progress.update(task, description="done")
@@ -105,7 +145,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
-            while error.cause is not None:
+            # Dagster wraps what a step raised; the step's own errors already name their cause.
+            while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
                 error = error.cause
             found.append(f"  {event.step_key}: {error.message.strip()}")
     for evaluation in result.get_asset_check_evaluations():

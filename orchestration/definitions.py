@@ -65,4 +65,8 @@ def build_defs(
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-defs = build_defs()
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return what `workspace.yaml` loads; importing this module alone assembles nothing."""
+    return build_defs()
