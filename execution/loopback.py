@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -59,7 +60,7 @@ class Loopback:
             if path == "/healthz":
                 return json.loads(answer)
             raise ExecutionError(f"{path} was refused: {answer}", remedy="see its log") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise ExecutionError(
                 f"The process in {self._state_dir.name!r} does not answer: {error}.",
                 remedy="look at its log, or start it again",
@@ -80,6 +81,7 @@ def wait_until(what: str, done: Callable[[], bool], timeout_s: float) -> None:
         try:
             if done():
                 return
+            problem = ""
         except ExecutionError as error:
             problem = error.message
         time.sleep(_PAUSE_S)

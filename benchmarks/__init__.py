@@ -1,0 +1,1 @@
+"""Measurements, each runnable as a module; results are printed."""
