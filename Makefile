@@ -3,12 +3,11 @@ SHELL := /bin/bash
 # A set PYTHONDONTWRITEBYTECODE makes every process recompile its imports (measured: 31 s instead of 15 s).
 unexport PYTHONDONTWRITEBYTECODE
 export QUANTIVISTA_HOME ?= $(CURDIR)/.quantivista
-export DAGSTER_HOME ?= $(QUANTIVISTA_HOME)/dagster
 
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 
-.PHONY: help demo dev backfill test lint clean debian-packages setup setup-test
+.PHONY: help demo daily dev backfill test lint clean debian-packages setup setup-test
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,14 +35,16 @@ test: setup-test ## Lint and run the test suite
 	$(RUN)pytest -n 2
 
 demo: setup ## Run the platform on the embedded data
-	@$(RUN)python -m cli.main demo
+	@./quantivista demo
+
+daily: setup ## Take in the newest session
+	@./quantivista daily
 
 dev: setup ## Dagster UI and daemon on loopback
-	@$(RUN)python -m cli.main init
-	@$(RUN)dagster dev -h 127.0.0.1 -w workspace.yaml
+	@./quantivista dev
 
 backfill: setup ## Rebuild months, e.g. make backfill FROM=2010-01-01 TO=2010-08-01
-	@$(RUN)python -m cli.main backfill "$(FROM)" "$(TO)"
+	@./quantivista backfill "$(FROM)" "$(TO)"
 
 clean: ## Delete the platform's state (QUANTIVISTA_HOME)
-	rm -rf "$(QUANTIVISTA_HOME)"
+	@./quantivista clean

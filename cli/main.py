@@ -1,5 +1,6 @@
 """Commands for people at a terminal. Each prints what it did and where the result is."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, instance_of, sole_run
+from cli.query import ask
+from cli.runs import (
+    OWNED,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    execute,
+    fingerprint,
+    instance_of,
+    sole_run,
+)
 from cli.summary import print_summary
-from contracts.errors import QuantiVistaError
+from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.lake import Lake
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
@@ -93,16 +103,40 @@ def backfill(
 @app.command()
 def dev() -> None:
     """Run the Dagster UI and daemon on loopback until interrupted."""
-    init()
+    settings = read_settings()
+    with instance_of(settings):
+        console.print("Dagster starts on http://127.0.0.1:3000; Ctrl-C stops it.")
     root = Path(__file__).parent.parent
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-w", "workspace.yaml"]
     raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603
 
 
+@app.command()
+def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
+    """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
+    typer.echo(ask(Lake(read_settings().lake_root), query))
+
+
+@app.command()
+def clean() -> None:
+    """Delete the platform's state: everything below the home directory that it made."""
+    home = read_settings().home
+    if not home.exists():
+        console.print(f"Nothing to delete: {home} does not exist.", soft_wrap=True)
+        return
+    if not (home / OWNED).exists() and any(home.iterdir()):
+        raise ConfigurationError(
+            f"{home} was not made by this command.",
+            remedy="point QUANTIVISTA_HOME at the platform's own directory, or delete it by hand",
+        )
+    shutil.rmtree(home)
+    console.print(f"Deleted {home}.", soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line, turning expected errors into one clear message and exit code 1."""
     try:
-        app()
+        app(prog_name="quantivista")
     except QuantiVistaError as error:
         console.print(f"[red]{error.message}[/red]", soft_wrap=True)
         console.print(f"Remedy: {error.remedy}", soft_wrap=True)

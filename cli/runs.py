@@ -21,10 +21,12 @@ from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 from sources.file_drops import vendor_drops
 
-# A trading platform does not phone home. One run of the book at a time: a month opens with what
-# the one before it closed with.
+# A trading platform does not phone home, nor ask its users for their address. One run of the book
+# at a time: a month opens with what the one before it closed with.
 DAGSTER_YAML = """\
 telemetry:
+  enabled: false
+nux:
   enabled: false
 concurrency:
   pools:
@@ -34,6 +36,8 @@ run_monitoring:
   free_slots_after_run_end_seconds: 60
 """
 
+# Marks a directory as made by the platform, so that `clean` never deletes anything else.
+OWNED = ".quantivista-home"
 LAUNCHED_BY = "quantivista/launched_by"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -84,6 +88,7 @@ def instance_of(settings: Settings) -> dg.DagsterInstance:
     """Return the Dagster instance of the home directory, making its configuration if absent."""
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
     home.mkdir(parents=True, exist_ok=True)
+    (settings.home / OWNED).touch()
     config = home / "dagster.yaml"
     if not config.exists():
         config.write_text(DAGSTER_YAML)

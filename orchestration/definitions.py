@@ -52,7 +52,7 @@ def build_defs(
     }
     return dg.Definitions(
         assets=[*assets, *reporting_assets(environment, months, primary_keys)],
-        asset_checks=build_checks(lake, months, limits),
+        asset_checks=build_checks(lake, limits),
         jobs=[INGEST, BACKFILL, DAILY],
         schedules=[after_close(environment)],
         resources={"lake": DeltaIOManager(lake)},
@@ -60,10 +60,9 @@ def build_defs(
     )
 
 
-# Single-run backfills and partitioned checks are Dagster features that may still change: the pinned
-# version has them, and a test covers each. The warning would greet everyone at every command.
+# Single-run backfills are a Dagster feature that may still change: the pinned version has it, and
+# tests cover it. The warning would greet everyone at every command.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 
 @dg.definitions

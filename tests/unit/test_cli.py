@@ -1,9 +1,15 @@
 """The command refuses what it cannot do with a reason and a non-zero exit."""
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.query import ask
+from cli.runs import RunFailedError, sole_run
+from contracts.errors import ConfigurationError, LakeError
+from io_managers.lake import Lake
+from orchestration.base.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -22,10 +28,56 @@ def test_a_bad_range_is_refused(tmp_path, monkeypatch, arguments, message):
     assert not (tmp_path / "lake").exists()
 
 
+def test_a_query_answers_from_the_lake_and_a_bad_one_says_why(tmp_path):
+    lake = Lake(tmp_path)
+    frame = pl.DataFrame({"month": ["2010-01-01"], "nav_minor": [123_456]})
+    lake.write(
+        ("portfolio_management", "equity"), frame, partition_column="month",
+        partitions=["2010-01-01"],
+    )  # fmt: skip
+    assert "1234.56" in ask(lake, "select nav_minor / 100 from portfolio_management.equity")
+    with pytest.raises(LakeError, match="show all tables"):
+        ask(lake, "select * from portfolio_management.nothing")
+
+
+def test_clean_deletes_only_what_the_platform_made(tmp_path, monkeypatch):
+    home, other = tmp_path / "home", tmp_path / "other"
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    monkeypatch.setenv("QUANTIVISTA_HOME", str(home))
+    assert CliRunner().invoke(app, ["init"]).exit_code == 0
+    assert CliRunner().invoke(app, ["clean"]).exit_code == 0
+    assert not home.exists()
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    monkeypatch.setenv("QUANTIVISTA_HOME", str(other))
+    result = CliRunner().invoke(app, ["clean"])
+    assert isinstance(result.exception, ConfigurationError)
+    assert (other / "thesis.tex").exists()
+
+
+def test_a_second_command_in_the_same_home_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    settings = Settings(home=tmp_path)
+    with (
+        sole_run(settings),
+        pytest.raises(RunFailedError, match="Another command"),
+        sole_run(settings),
+    ):
+        pytest.fail("two commands at once")
+
+
 def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
     monkeypatch.setenv("QUANTIVISTA_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 0, result.output
-    for expected in ("245", "252", "122,496", "outside_range", "78"):
+    for expected in (
+        "245 of 252",
+        "122,496",
+        "quarantined: outside_range",
+        "no evidence of skill",
+        "11,003,",
+        "+11.55%",
+        "500 neutral, 0 at a cap",
+    ):
         assert expected in result.output
