@@ -48,6 +48,10 @@ class ServiceClient:
         """Allow orders again in an instrument that was halted."""
         self._http.post("/resume", {"instrument_id": instrument_id, "reason": reason})
 
+    def resolve(self, cl_ord_id: str, reason: str) -> None:
+        """Declare an UNKNOWN order dead, after the broker said so. See the runbook."""
+        self._http.post("/resolve", {"cl_ord_id": cl_ord_id, "reason": reason})
+
     def kill(self, reason: str) -> None:
         """Engage the kill switch: no new orders, open ones cancelled."""
         self._kill_file.engage(reason)

@@ -28,6 +28,7 @@ from execution.messages import (
     KillSwitch,
     OpenIncident,
     ReplaceOrder,
+    ResolveOrder,
     ResumeInstrument,
     SendCancel,
     SendMassStatus,
@@ -51,6 +52,7 @@ from execution.records import (
     Received,
     Refused,
     ReplaceIntent,
+    Resolved,
     Resumed,
     Started,
     Unreached,
@@ -105,6 +107,7 @@ class Engine:
             CancelOrder: self._on_cancel,
             ReplaceOrder: self._on_replace,
             ResumeInstrument: self._on_resume,
+            ResolveOrder: self._on_resolve,
             Drain: self._on_drain,
             Tick: self._on_tick,
             CallbackFailed: self._on_callback_failed,
@@ -185,28 +188,13 @@ class Engine:
         if refusal is None and self.state.position(decision.instrument_id).unknown_orders:
             refusal = Refusal(Verdict.HALTED, "an order in this instrument is UNKNOWN")
         if refusal is None:
-            order = self._order_for(decision)
+            order = risk.order_for(decision, self._routing, self._now_ns)
             refusal = risk.judge_order(order, self.state, self._rules)
         if refusal is not None:
             self._refuse(decision, refusal)
             return
         self._record(Intent(self._now_ns, order, is_resend=False))
         self._effects.append(SendOrder(order))
-
-    def _order_for(self, decision: Decision) -> Order:
-        return Order(
-            cl_ord_id=orders.cl_ord_id(decision.decision_id),
-            decision_id=decision.decision_id,
-            session=decision.session,
-            instrument_id=decision.instrument_id,
-            symbol=decision.symbol,
-            side=decision.side,
-            qty_lots=decision.qty_lots,
-            limit_ticks=risk.limit_ticks(decision, self._routing),
-            valid_until_ns=decision.valid_until_ns,
-            arrival_ticks=decision.arrival_ticks,
-            sent_ns=self._now_ns,
-        )
 
     # The session ---------------------------------------------------------------------------
 
@@ -272,11 +260,15 @@ class Engine:
         FIX delivers in sequence, so nothing sent before the question is still on its way: the
         order can be sent again, under the same ClOrdID, or given up.
         """
-        if order.state is not OrderState.UNKNOWN:
-            return
+        if order.is_terminal or order.state is OrderState.PENDING_NEW:
+            return  # an answer to a question from before it was sent again
         if order.cum_lots or order.order_id:
+            if order.state is not OrderState.UNKNOWN:
+                self._record(Doubted(self._now_ns, order.cl_ord_id, "the broker forgot it"))
             detail = "The broker acknowledged this order before, and now does not know it."
             self._effects.append(OpenIncident("broker_forgot_order", order.cl_ord_id, detail))
+            return
+        if order.state is not OrderState.UNKNOWN:
             return
         decision = self.state.decisions.get(order.decision_id)
         if decision is None or order.sends >= self._timing.sends_max:
@@ -353,6 +345,13 @@ class Engine:
     def _on_resume(self, event: ResumeInstrument) -> None:
         if event.instrument_id in self.state.halted:
             self._record(Resumed(self._now_ns, event.instrument_id, event.reason))
+
+    def _on_resolve(self, event: ResolveOrder) -> None:
+        order = self.state.orders.get(event.cl_ord_id)
+        if order is not None and order.state is OrderState.UNKNOWN:
+            self._asked_ns.pop(event.cl_ord_id, None)
+            self._record(Resolved(self._now_ns, event.cl_ord_id, event.reason))
+            self._ready_if_reconciled()
 
     def _on_drain(self, _event: Drain) -> None:
         self.is_draining = True

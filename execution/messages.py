@@ -60,6 +60,13 @@ class ResumeInstrument(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ResolveOrder(msgspec.Struct, frozen=True):
+    """A person found out that an UNKNOWN order is dead at the broker."""
+
+    cl_ord_id: str
+    reason: str
+
+
 class Drain(msgspec.Struct, frozen=True):
     """The process is about to stop: begin nothing new."""
 
@@ -84,6 +91,7 @@ Event = (
     | CancelOrder
     | ReplaceOrder
     | ResumeInstrument
+    | ResolveOrder
     | Drain
     | Tick
     | CallbackFailed

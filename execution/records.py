@@ -128,6 +128,13 @@ class Resumed(Record, frozen=True, array_like=True, tag=11):
     reason: str
 
 
+class Resolved(Record, frozen=True, array_like=True, tag=12):
+    """A person found out, from the broker, that an UNKNOWN order is dead."""
+
+    cl_ord_id: str
+    reason: str
+
+
 AnyRecord = (
     Started
     | Received
@@ -140,6 +147,7 @@ AnyRecord = (
     | Unreached
     | KillSwitched
     | Resumed
+    | Resolved
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

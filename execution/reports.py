@@ -27,6 +27,7 @@ from execution.records import (
     Intent,
     Received,
     Refused,
+    Resolved,
     Unreached,
 )
 from execution.segments import Position
@@ -46,6 +47,7 @@ _KINDS = {
     "C": "expired",
     "3": "expired",
 }
+_DOUBTS = {Doubted: "unknown", Unreached: "unreached", Resolved: "resolved"}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +101,8 @@ class Projection:
             order = record.order
             payload = to_json({"order": order, "is_resend": record.is_resend})
             return [self._order_row(position, record.at_ns, "sent", order, payload)]
-        if isinstance(record, Doubted | Unreached):
-            kind = "unknown" if isinstance(record, Doubted) else "unreached"
+        if isinstance(record, Doubted | Unreached | Resolved):
+            kind = _DOUBTS[type(record)]
             order = self.state.orders[record.cl_ord_id]
             return [
                 self._order_row(

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from execution.orders import Order
+from execution.orders import Order, cl_ord_id
 from execution.prices import to_increment
 from execution.records import Decision
 from execution.state import State
@@ -108,6 +108,23 @@ def limit_ticks(decision: Decision, routing: Routing) -> int:
         return to_increment(raw, routing.increment_ticks, up=False)
     raw = -(-decision.arrival_ticks * (BPS - offset_bps) // BPS)
     return to_increment(raw, routing.increment_ticks, up=True)
+
+
+def order_for(decision: Decision, routing: Routing, now_ns: int) -> Order:
+    """Return the order a decision asks for; its ClOrdID follows from the decision's id."""
+    return Order(
+        cl_ord_id=cl_ord_id(decision.decision_id),
+        decision_id=decision.decision_id,
+        session=decision.session,
+        instrument_id=decision.instrument_id,
+        symbol=decision.symbol,
+        side=decision.side,
+        qty_lots=decision.qty_lots,
+        limit_ticks=limit_ticks(decision, routing),
+        valid_until_ns=decision.valid_until_ns,
+        arrival_ticks=decision.arrival_ticks,
+        sent_ns=now_ns,
+    )
 
 
 def judge_decision(

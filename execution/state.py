@@ -28,6 +28,7 @@ from execution.records import (
     Received,
     Refused,
     ReplaceIntent,
+    Resolved,
     Resumed,
     Started,
     Unreached,
@@ -208,6 +209,12 @@ def _resumed(state: State, record: Resumed) -> list[Note]:
     return []
 
 
+def _resolved(state: State, record: Resolved) -> list[Note]:
+    order = state.orders[record.cl_ord_id]
+    state.put(orders.move(order, OrderState.CANCELED, reason=record.reason))
+    return []
+
+
 def _inbound(state: State, record: Inbound) -> list[Note]:
     # Only ever forward: a message the broker repeats must not rewind the session.
     state.next_inbound_seq = max(state.next_inbound_seq, record.sequence_number + 1)
@@ -224,6 +231,7 @@ _HANDLERS: dict[type, Callable[[State, Any], list[Note]]] = {
     Inbound: _inbound,
     Doubted: _doubted,
     Unreached: _unreached,
+    Resolved: _resolved,
     KillSwitched: _kill_switched,
     Resumed: _resumed,
 }

@@ -10,7 +10,7 @@ from execution.engine import Engine
 from execution.errors import ExecutionError
 from execution.fix.session import FixSession
 from execution.journal import Journal
-from execution.messages import CancelOrder, ReplaceOrder, ResumeInstrument
+from execution.messages import CancelOrder, ReplaceOrder, ResolveOrder, ResumeInstrument
 from execution.observe import Command, Query, Snapshot
 from execution.orders import OrderState
 from execution.outbox import Copier, Poller
@@ -83,6 +83,7 @@ class Views:
             "/cancel": self._cancel,
             "/replace": self._replace,
             "/resume": self._resume,
+            "/resolve": self._resolve,
         }
 
     def health(self) -> Snapshot:
@@ -143,6 +144,12 @@ class Views:
         instrument_id = _text(body, "instrument_id")
         self._writer.put(ResumeInstrument(instrument_id, _text(body, "reason")))
         return {"accepted": instrument_id}
+
+    def _resolve(self, body: Snapshot) -> Snapshot:
+        cl_ord_id = _text(body, "cl_ord_id")
+        self._require_order(cl_ord_id)
+        self._writer.put(ResolveOrder(cl_ord_id, _text(body, "reason")))
+        return {"accepted": cl_ord_id}
 
     def _require_order(self, cl_ord_id: str) -> None:
         if not self._writer.ask(lambda engine: cl_ord_id in engine.state.orders):
