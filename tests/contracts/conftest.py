@@ -1,0 +1,16 @@
+"""One small run of the whole chain, shared by the tests of this folder."""
+
+import pytest
+
+from orchestration.base.settings import Settings
+from tests.orchestration.chain import MONTHS, run, write_vendor_files
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """Settings after a run over all months: evaluations begin after half a year of history."""
+    vendor_dir = write_vendor_files(tmp_path_factory.mktemp("vendor"))
+    settings = Settings(home=tmp_path_factory.mktemp("small"), vendor_dir=vendor_dir)
+    _, result = run(settings, [(MONTHS[0], MONTHS[-1])])
+    assert result.success
+    return settings
