@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from domain.book.live import IssuedDecisions
 from domain.book.market import Bar, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rows import (
@@ -60,12 +61,18 @@ def drive(
     signals: Callable[[dt.date], Mapping[str, SignalView]],
     fills: FillSource,
     policy: BookPolicy,
+    issued: Mapping[dt.date, IssuedDecisions] | None = None,
 ) -> BookRun:
-    """Step through the sessions and collect what they leave behind, by table."""
+    """Step through the sessions and collect what they leave behind, by table.
+
+    ``issued`` holds the frozen decisions of the sessions that were handed to execution.
+    """
+    handed = issued or {}
     rows: dict[str, list[msgspec.Struct]] = {name: [] for name in TABLES}
     closings: dict[str, BookState] = {}
     for market in markets:
-        state, events = step(state, market, signals(market.session), fills, policy)
+        frozen = handed.get(market.session)
+        state, events = step(state, market, signals(market.session), fills, policy, frozen)
         _collect(rows, events)
         closings[month_of(market.session)] = state
     tables = {name: frame_of(kind, rows[name]) for name, kind in TABLES.items()}
@@ -125,6 +132,7 @@ def markets(
     *,
     months: Sequence[str],
     last: dt.date,
+    go_live: dt.date | None = None,
 ) -> Iterator[Market]:
     """Yield the market of each session of ``months`` up to ``last``, in order.
 
@@ -134,6 +142,8 @@ def markets(
         Adjusted bars with ``event_id``; the book trades their raw prices.
     times : sequence of SessionTimes
         Every exchange session from the start of history to well past ``last``.
+    go_live : date, optional
+        First session that a broker executes.
     """
     columns = (
         "instrument_id", "open", "close", "volume_shares", "unexplained_jump", "event_id"
@@ -159,6 +169,7 @@ def markets(
             bars={} if frame is None else _bars(frame),
             sectors=sectors,
             actions=actions,
+            handover=days[index + 1] == go_live,
         )
 
 

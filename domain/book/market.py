@@ -37,6 +37,8 @@ class Market(msgspec.Struct, frozen=True):
     bars: Mapping[str, Bar]
     sectors: Mapping[str, str]
     actions: Sequence[CorporateAction]
+    handover: bool = False
+    """The next session is the first that a broker executes: bring the book to target in full."""
 
 
 class SignalView(msgspec.Struct, frozen=True):
@@ -61,3 +63,14 @@ class Fill(msgspec.Struct, frozen=True):
     broker: str
     liquidity: str
     transact_ns: int
+    mic: str = "XXXX"
+    order_id: str = ""
+    event_id: str = ""
+    """Identity of the execution where somebody else gave it one."""
+
+
+class Executions(msgspec.Struct, frozen=True):
+    """What became of a session's orders: fills, and why the rest of an order was not filled."""
+
+    fills: tuple[Fill, ...]
+    reasons: Mapping[str, str] = {}

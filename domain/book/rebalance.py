@@ -66,7 +66,7 @@ def _request(
     row = RebalanceRow(
         event_id="",
         session=market.session,
-        trigger="initial" if state.last_rebalance_index is None else "scheduled",
+        trigger=_trigger(state, market),
         drift=sum(
             abs(wanted.get(n, 0.0) - current.get(n, 0.0)) for n in sorted({*wanted, *current})
         )
@@ -95,6 +95,12 @@ def _request(
         logic_version=LOGIC_VERSION,
     )
     return msgspec.structs.replace(row, event_id=identity)
+
+
+def _trigger(state: BookState, market: Market) -> str:
+    if state.last_rebalance_index is None:
+        return "initial"
+    return "go_live" if market.handover else "scheduled"
 
 
 def _expected_cost_minor(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from contracts.envelope import digest
-from domain.book.market import Bar, Fill, Market
+from domain.book.market import Bar, Executions, Fill, Market
 from domain.book.policy import BookPolicy
 from domain.book.state import PendingOrder, value_minor
 
@@ -15,22 +15,24 @@ BROKER = "SIMULATED"
 
 def simulated_fills(
     pending: Sequence[PendingOrder], market: Market, policy: BookPolicy
-) -> list[Fill]:
-    """Return the fills of the pending orders at the session's open.
+) -> Executions:
+    """Return what becomes of the pending orders at the session's open.
 
     A buyer pays half the spread above the open and a seller receives as much less; at most
     ``participation_max`` of the session's volume trades; the rest expires, as does an order whose
     instrument has no bar, or a jump that no vendor evidence explains.
     """
-    fills = []
+    fills, reasons = [], {}
     for order in pending:
         bar = market.bars.get(order.instrument_id)
         if bar is None or bar.unexplained_jump:
+            reasons[order.cl_ord_id] = "no_bar" if bar is None else "unexplained_jump"
             continue
         quantity = _tradable(order.quantity, bar, policy)
+        reasons[order.cl_ord_id] = "participation"
         if quantity:
             fills.append(_fill(order, quantity, bar, market, policy))
-    return fills
+    return Executions(tuple(fills), reasons)
 
 
 def _tradable(quantity: int, bar: Bar, policy: BookPolicy) -> int:

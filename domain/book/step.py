@@ -10,14 +10,15 @@ from contracts.envelope import event_id
 from contracts.errors import BookError
 from domain.book.actions import apply_actions, close_ended
 from domain.book.ledger import CAPITAL, CASH, COMMISSION, Ledger
-from domain.book.market import Fill, Market, SignalView
+from domain.book.live import IssuedDecisions, frozen
+from domain.book.market import Executions, Fill, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rebalance import LOGIC_VERSION, Rebalance, rebalance
 from domain.book.rows import EquityRow, OrderRow, PositionRow, TradeRow
 from domain.book.state import PRICE_SCALE, BookState, PendingOrder, Position
 
 # Where fills come from: the simulation before go-live, the venue's reports after it.
-FillSource = Callable[[Sequence[PendingOrder], Market, BookPolicy], Sequence[Fill]]
+FillSource = Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions]
 
 
 class StepEvents(msgspec.Struct):
@@ -37,6 +38,7 @@ def step(
     signals: Mapping[str, SignalView],
     fills: FillSource,
     policy: BookPolicy,
+    issued: IssuedDecisions | None = None,
 ) -> tuple[BookState, StepEvents]:
     """Move the book from one session's close to the next one's.
 
@@ -52,6 +54,9 @@ def step(
         Executions of the pending orders in this session.
     policy : BookPolicy
         Sizing, limits and costs.
+    issued : IssuedDecisions, optional
+        Decisions of this session that were handed to execution: they stand, whatever today's data
+        would decide.
 
     Returns
     -------
@@ -97,8 +102,11 @@ def step(
     _value(events, closing, market, state.last_nav_minor)
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
     last = state.last_rebalance_index
-    if last is None or market.session_index - last >= policy.rebalance_every_sessions:
+    due = last is None or market.session_index - last >= policy.rebalance_every_sessions
+    if due or market.handover or issued:
         events.rebalance = rebalance(closing, market, signals, policy)
+        if issued:
+            events.rebalance = frozen(events.rebalance, issued, closing)
         closing = msgspec.structs.replace(
             closing,
             pending=events.rebalance.orders,
@@ -111,7 +119,7 @@ def _book_fills(
     events: StepEvents,
     ledger: Ledger,
     pending: Sequence[PendingOrder],
-    fills: Sequence[Fill],
+    executions: Executions,
     market: Market,
     policy: BookPolicy,
 ) -> None:
@@ -119,7 +127,7 @@ def _book_fills(
     orders = {order.cl_ord_id: order for order in pending}
     filled = dict.fromkeys(orders, 0)
     # Enters the trades in the order in which they changed the cash.
-    for fill in sorted(fills, key=lambda fill: (fill.quantity > 0, fill.transact_ns, fill.exec_id)):
+    for fill in sorted(executions.fills, key=_booking_order):
         order = orders.get(fill.cl_ord_id)
         if order is None:
             raise BookError(
@@ -144,11 +152,12 @@ def _book_fills(
             _trade_row(order, fill, notional_minor, abs(cumulated), market, policy)
         )
     for order in pending:
-        bar = market.bars.get(order.instrument_id)
-        reason = "no_bar" if bar is None else "participation"
-        if bar is not None and bar.unexplained_jump:
-            reason = "unexplained_jump"
+        reason = executions.reasons.get(order.cl_ord_id, "not_filled")
         events.orders.append(_order_row(order, abs(filled[order.cl_ord_id]), market, reason))
+
+
+def _booking_order(fill: Fill) -> tuple[bool, int, str]:
+    return fill.quantity > 0, fill.transact_ns, fill.exec_id
 
 
 def _order_row(order: PendingOrder, filled: int, market: Market, reason: str) -> OrderRow:
@@ -179,7 +188,7 @@ def _trade_row(
         event_id="",
         exec_id=fill.exec_id,
         cl_ord_id=order.cl_ord_id,
-        order_id=order.cl_ord_id,
+        order_id=fill.order_id or order.cl_ord_id,
         decision_id=order.decision_id,
         session=market.session,
         instrument_id=order.instrument_id,
@@ -195,19 +204,20 @@ def _trade_row(
         leaves_qty=abs(order.quantity) - cumulated,
         exec_type="trade",
         broker=fill.broker,
-        mic="XXXX",
+        mic=fill.mic,
         liquidity=fill.liquidity,
         transact_time_ns=fill.transact_ns,
         settlement_date=market.settlement_date,
         currency=policy.currency,
     )
-    identity = event_id(
+    bar = market.bars.get(order.instrument_id)
+    identity = fill.event_id or event_id(
         event_type="TradeExecutedEvent",
         key=fill.exec_id,
         session=market.session.isoformat(),
         round_number=0,
         payload=row,
-        input_digests=[order.decision_id, market.bars[order.instrument_id].event_id],
+        input_digests=[order.decision_id, *([bar.event_id] if bar else [])],
         policy_hash=policy.hash,
         logic_version=LOGIC_VERSION,
     )

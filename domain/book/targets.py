@@ -137,10 +137,11 @@ def _why_not(name: str, state: BookState, market: Market) -> str:
 
 def _limit_quantity(target: Target, market: Market, nav_minor: int, policy: BookPolicy) -> None:
     lot = policy.lot_shares
+    band = 0.0 if market.handover else policy.no_trade_band
     target.clip("lot", target.target_qty // lot * lot)
     change = target.target_qty - target.current_qty
     worth_minor = abs(change) * target.price_ticks * MINOR_PER_UNIT / PRICE_SCALE
-    if target.target_qty and target.current_qty and worth_minor < policy.no_trade_band * nav_minor:
+    if target.target_qty and target.current_qty and worth_minor < band * nav_minor:
         target.clip("no_trade_band", target.current_qty)
         return
     volume = market.bars[target.instrument_id].volume_shares
@@ -156,7 +157,7 @@ def _limit_cash(targets: list[Target], cash_minor: int, nav_minor: int, policy: 
     buys_minor = sum(worth for _, worth in changes if worth > 0) * scale
     sells_minor = -sum(worth for _, worth in changes if worth < 0) * scale
     available_minor = cash_minor + sells_minor - policy.cash_buffer * nav_minor
-    if buys_minor <= available_minor:
+    if buys_minor == 0 or buys_minor <= available_minor:
         return
     share = max(0.0, available_minor / buys_minor)
     for target, worth in changes:

@@ -1,0 +1,176 @@
+"""The book after go-live: issued decisions stand, and fills come from the venue's reports."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import polars as pl
+
+from contracts.codec import to_json
+from contracts.envelope import cl_ord_id
+from contracts.events import CoordinatedTradingDecisionEvent
+from domain.book.market import Executions, Fill, Market
+from domain.book.policy import BookPolicy
+from domain.book.rebalance import Rebalance
+from domain.book.rows import DecisionRow
+from domain.book.state import BookState, PendingOrder, price_ticks
+
+# The decisions of one session as they were issued, by instrument.
+IssuedDecisions = Mapping[str, CoordinatedTradingDecisionEvent]
+
+FILL, BUST = "fill", "bust"
+# Reports that end an order, and what an order row then says.
+ENDS = {"rejected": "rejected", "canceled": "canceled", "expired": "expired_at_venue"}
+
+
+def by_session(
+    decisions: Sequence[CoordinatedTradingDecisionEvent],
+) -> dict[dt.date, IssuedDecisions]:
+    """Group issued decisions by their session and instrument."""
+    found: dict[dt.date, dict[str, CoordinatedTradingDecisionEvent]] = {}
+    for decision in decisions:
+        found.setdefault(decision.session, {})[decision.instrument_id] = decision
+    return dict(found)
+
+
+def frozen(rebalance: Rebalance, issued: IssuedDecisions, state: BookState) -> Rebalance:
+    """Return a rebalance in which every decision is as it was issued.
+
+    A decision that today's data would add was never handed to anyone: it becomes a hold, saying
+    so. The request keeps today's weights; quantities, ids and orders are the issued ones.
+    """
+    today = {row.instrument_id: row for row in rebalance.decisions}
+    rows = []
+    for name in sorted({*today, *issued}):
+        event, row = issued.get(name), today.get(name)
+        if event is not None:
+            rows.append(_as_issued(event, row, state))
+        elif row is not None:
+            rows.append(_withheld(row) if row.delta_qty else row)
+    orders = tuple(
+        PendingOrder(
+            cl_ord_id=cl_ord_id(event.envelope.event_id),
+            decision_id=event.envelope.event_id,
+            decision_session=event.session,
+            instrument_id=name,
+            quantity=event.delta_qty,
+            arrival_ticks=price_ticks(float(event.arrival_price)),
+        )
+        for name, event in sorted(issued.items())
+        if event.delta_qty
+    )
+    return Rebalance(rebalance.request, tuple(rows), orders)
+
+
+def _withheld(row: DecisionRow) -> DecisionRow:
+    return msgspec.structs.replace(
+        row, action="hold", target_qty=row.current_qty, delta_qty=0, binding_rule="not_issued"
+    )
+
+
+def _as_issued(
+    event: CoordinatedTradingDecisionEvent, row: DecisionRow | None, state: BookState
+) -> DecisionRow:
+    if row is not None and row.event_id == event.envelope.event_id:
+        return row
+    delta = event.delta_qty
+    held = state.positions.get(event.instrument_id)
+    return DecisionRow(
+        event_id=event.envelope.event_id,
+        session=event.session,
+        round_number=event.round_number,
+        instrument_id=event.instrument_id,
+        sector=row.sector if row else "unknown",
+        strategy=event.strategy,
+        signal_id=event.signal_ids[0] if event.signal_ids else None,
+        rebalance_id=event.rebalance_id,
+        action="buy" if delta > 0 else ("sell" if delta < 0 else "hold"),
+        full_kelly=event.full_kelly,
+        fractional_kelly=event.fractional_kelly,
+        core_weight=row.core_weight if row else 0.0,
+        tilt_weight=row.tilt_weight if row else 0.0,
+        target_weight=row.target_weight if row else 0.0,
+        current_qty=held.quantity if held else 0,
+        target_qty=event.target_qty,
+        delta_qty=delta,
+        clips=to_json(event.clips).decode(),
+        binding_rule=event.clips[-1].rule if event.clips else None,
+        arrival_price=float(event.arrival_price),
+        cash_reservation_id=event.cash_reservation_id,
+        limits_version=event.limits_version,
+        urgency=event.urgency,
+        valid_until_ns=event.valid_until_ns,
+        bar_id=row.bar_id if row else None,
+        knowledge_time_ns=event.envelope.knowledge_time_ns,
+    )
+
+
+def venue_executions(
+    reports: pl.DataFrame,
+) -> Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions]:
+    """Return the source of fills of the sessions that a broker executes.
+
+    Parameters
+    ----------
+    reports : pl.DataFrame
+        The table ``trade_execution/venue_reports``. An execution that a later report busted does
+        not count.
+    """
+    busted = set(reports.filter(pl.col("kind") == BUST)["exec_ref_id"].drop_nulls())
+    fills: dict[str, list[Fill]] = {}
+    reasons: dict[str, str] = {}
+    for row in reports.sort("segment", "record_offset").iter_rows(named=True):
+        if row["kind"] in ENDS:
+            reasons[row["cl_ord_id"]] = ENDS[row["kind"]]
+        if row["kind"] == FILL and row["exec_id"] not in busted:
+            fills.setdefault(row["cl_ord_id"], []).append(_fill(row))
+
+    def executions(
+        pending: Sequence[PendingOrder], market: Market, policy: BookPolicy
+    ) -> Executions:
+        del market, policy
+        found = [fill for order in pending for fill in fills.get(order.cl_ord_id, ())]
+        return Executions(tuple(found), reasons)
+
+    return executions
+
+
+def _fill(row: Mapping[str, object]) -> Fill:
+    quantity, price = row["last_qty"], row["last_px"]
+    executed = row["transact_time"]
+    if not (
+        isinstance(quantity, int) and isinstance(price, float) and isinstance(executed, dt.datetime)
+    ):
+        raise TypeError(f"venue report {row['event_id']} has no quantity, price or time")
+    return Fill(
+        cl_ord_id=str(row["cl_ord_id"]),
+        quantity=quantity if row["side"] == "buy" else -quantity,
+        price_ticks=price_ticks(price),
+        commission_minor=int(str(row["commission_minor"])),
+        spread_cost_minor=0,
+        exec_id=str(row["exec_id"]),
+        broker=str(row["broker"]),
+        liquidity=str(row["liquidity"]),
+        transact_ns=round(executed.timestamp() * 1_000_000) * 1_000,
+        mic=str(row["mic"]),
+        order_id=str(row["order_id"]),
+        event_id=str(row["event_id"]),
+    )
+
+
+def executions_from(
+    go_live: dt.date | None,
+    simulated: Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions],
+    venue: Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions],
+) -> Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions]:
+    """Return one source of fills: simulated before go-live, the venue's from then on."""
+
+    def executions(
+        pending: Sequence[PendingOrder], market: Market, policy: BookPolicy
+    ) -> Executions:
+        live = go_live is not None and market.session >= go_live
+        return (venue if live else simulated)(pending, market, policy)
+
+    return executions
