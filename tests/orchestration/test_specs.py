@@ -1,0 +1,93 @@
+"""What every asset declares is reviewed: a change of it shows as a change of the committed file."""
+
+import json
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.base.settings import Settings
+from orchestration.definitions import build_defs
+
+SNAPSHOT = Path(__file__).with_name("asset_specs.json")
+UPDATE = "UPDATE_ASSET_SPECS"
+OURS = {"workflow", "tier", "event"}
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    return build_defs(Settings(home=tmp_path_factory.mktemp("home"))).resolve_asset_graph()
+
+
+def name_of(key):
+    return "/".join(key.path)
+
+
+def spec_of(node, checks):
+    partitions = node.partitions_def
+    return {
+        "deps": sorted(name_of(key) for key in node.parent_keys),
+        "group": node.group_name,
+        "owners": sorted(node.owners),
+        "kinds": sorted(node.kinds),
+        "tags": {name: value for name, value in sorted(node.tags.items()) if name in OURS},
+        "description": node.description.partition(". ")[0],
+        "primary_key": list(node.metadata.get("primary_key", [])),
+        "partitions": type(partitions).__name__ if partitions else None,
+        "checks": sorted(checks),
+    }
+
+
+def specs_of(graph):
+    checks = {}
+    for key in graph.asset_check_keys:
+        blocking = " (blocking)" if graph.get(key).blocking else ""
+        checks.setdefault(key.asset_key, []).append(f"{key.name}{blocking}")
+    return {
+        name_of(node.key): spec_of(node, checks.get(node.key, []))
+        for node in sorted(graph.asset_nodes, key=lambda n: name_of(n.key))
+    }
+
+
+def test_the_specs_are_those_that_were_reviewed(graph):
+    found = json.dumps(specs_of(graph), indent=2) + "\n"
+    if os.environ.get(UPDATE):
+        SNAPSHOT.write_text(found, encoding="utf-8")
+    assert found == SNAPSHOT.read_text(encoding="utf-8"), (
+        "The assets declare something else than the committed file. If that is what you want, run "
+        f"`{UPDATE}=1 .venv/bin/pytest tests/orchestration/test_specs.py` and commit the file."
+    )
+
+
+def test_every_asset_says_what_it_is_and_whose(graph):
+    for node in graph.asset_nodes:
+        name = name_of(node.key)
+        assert node.owners, name
+        assert all(owner.startswith("team:") for owner in node.owners), name
+        assert node.kinds, name
+        assert node.group_name[:2] == node.tags["workflow"], name
+        assert node.tags["tier"] in {"raw", "core", "report"}, name
+        assert node.group_name[3:] == node.key.path[0], name
+        assert node.description.startswith("One row is "), name
+        assert "Grain: " in node.description, name
+        assert "Consumers: " in node.description, name
+        if node.is_materializable:
+            assert node.metadata["primary_key"], name
+
+
+def test_every_partitioned_asset_shares_one_calendar_and_one_run(graph):
+    partitioned = [node for node in graph.asset_nodes if node.is_partitioned]
+    assert len({node.partitions_def for node in partitioned}) == 1
+    for node in partitioned:
+        assert node.backfill_policy == dg.BackfillPolicy.single_run(), name_of(node.key)
+
+
+def test_every_check_blocks(graph):
+    for key in graph.asset_check_keys:
+        assert graph.get(key).blocking, f"{key} would let its consumers run on what it refused"
+
+
+def test_no_asset_depends_on_itself(graph):
+    for node in graph.asset_nodes:
+        assert node.key not in node.parent_keys
