@@ -10,13 +10,15 @@ import dagster as dg
 import polars as pl
 
 from domain.book.drive import drive, markets, signals_by_session
+from domain.book.live import by_session, executions_from, venue_executions
 from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
 from domain.market_data.reference import ACTIONS
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
-from orchestration.base.metadata import png_metadata, spec
+from orchestration.base.metadata import HISTORY, png_metadata, spec
+from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings
 
 STATES = ("portfolio_management", "book_states")
@@ -28,6 +30,13 @@ OUTS = {
         description="One row is what the book wants of one instrument at one rebalance, with every "
         "rule that clipped it. Grain: decision session, instrument. Units: shares, fractions of "
         "net asset value. Consumers: 08, 09.",
+    ),
+    "replay": spec(
+        "06", "replay", primary_key=["session", "instrument_id"], kinds={"polars"},
+        tier="report",
+        description="One row is one issued decision beside what today's data would have decided. "
+        "It is never handed off. Grain: issued session, instrument. Units: shares. Consumers: "
+        "risk officers.",
     ),
     "rebalance_requests": spec(
         "07", "rebalance_requests", primary_key=["event_id"], kinds={"polars"},
@@ -90,6 +99,7 @@ def book_assets(
             "bars": dg.AssetIn(["market_data", "adjusted_bars"]),
             "instruments": dg.AssetIn(["market_data", "instruments"]),
             "signals": dg.AssetIn(["trading_decision", "signals"]),
+            "venue_reports": dg.AssetIn(["trade_execution", "venue_reports"], metadata=HISTORY),
         },
         partitions_def=months,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -101,6 +111,7 @@ def book_assets(
         bars: pl.DataFrame,
         instruments: pl.DataFrame,
         signals: pl.DataFrame,
+        venue_reports: pl.DataFrame,
     ) -> Iterator[dg.Output[pl.DataFrame]]:
         keys = list(context.partition_keys)
         stored = lake.read(STATES) if lake.exists(STATES) else pl.DataFrame(schema=STATES_SCHEMA)
@@ -112,8 +123,14 @@ def book_assets(
             ACTIONS,
             months=keys,
             last=settings.last_session(),
+            go_live=settings.go_live_session,
         )
-        run = drive(opening, sessions, signals_by_session(signals), simulated_fills, policy)
+        fills = executions_from(
+            settings.go_live_session, simulated_fills, venue_executions(venue_reports)
+        )
+        with ops_store(settings) as store:
+            issued = by_session(store.issued(book=settings.book) if store else [])
+        run = drive(opening, sessions, signals_by_session(signals), fills, policy, issued)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}
         for name in OUTS:

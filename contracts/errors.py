@@ -14,7 +14,8 @@
     │   ├── PartitionError       rows lie outside the partitions being written, or the partition is
     off the calendar
     │   └── MissingUpstreamError a partition that must exist does not
-    └── BookError                the book cannot step from the state it was given
+    ├── BookError                the book cannot step from the state it was given
+    └── HandoffRefusedError      a run may not hand decisions to execution
 """
 
 
@@ -69,6 +70,10 @@ class PartitionError(LakeError):
 
 class MissingUpstreamError(LakeError):
     """A partition that must exist does not."""
+
+
+class HandoffRefusedError(QuantiVistaError):
+    """A run may not hand decisions to execution."""
 
 
 class BookError(QuantiVistaError):

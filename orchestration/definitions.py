@@ -12,15 +12,18 @@ from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
 from assets.portfolio_management import portfolio_management_assets
 from assets.reporting import reporting_assets
+from assets.trade_execution import trade_execution_assets
 from assets.trading_decision import trading_decision_assets
 from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.lake import Lake
+from io_managers.verdicts import Judge
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 from orchestration.checks import build_checks
-from orchestration.jobs import BACKFILL, DAILY, INGEST
+from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST
 from orchestration.schedules import after_close
+from sensors.execution_journal import execution_journal
 
 
 def build_defs(
@@ -51,9 +54,14 @@ def build_defs(
         for key, metadata in asset.metadata_by_key.items()
     }
     return dg.Definitions(
-        assets=[*assets, *reporting_assets(environment, months, primary_keys)],
-        asset_checks=build_checks(lake, limits),
-        jobs=[INGEST, BACKFILL, DAILY],
+        assets=[
+            *assets,
+            *trade_execution_assets(environment, months, limits, primary_keys),
+            *reporting_assets(environment, months, primary_keys),
+        ],
+        asset_checks=build_checks(Judge(lake, limits)),
+        jobs=[INGEST, BACKFILL, FILLS, DAILY],
+        sensors=[execution_journal(environment)],
         schedules=[after_close(environment)],
         resources={"lake": DeltaIOManager(lake)},
         executor=dg.in_process_executor,

@@ -22,6 +22,7 @@ from domain.book.rows import (
     OrderRow,
     PositionRow,
     RebalanceRow,
+    ReplayRow,
     TradeRow,
 )
 from domain.book.state import BookState, price_ticks
@@ -38,6 +39,7 @@ TABLES: Mapping[str, type[msgspec.Struct]] = {
     "rebalance_requests": RebalanceRow,
     "cash_entries": CashRow,
     "equity": EquityRow,
+    "replay": ReplayRow,
 }
 _TYPES: Mapping[Any, pl.DataType] = {
     str: pl.String(),
@@ -84,6 +86,7 @@ def _collect(rows: dict[str, list[msgspec.Struct]], events: StepEvents) -> None:
     rows["trades"].extend(events.trades)
     rows["positions"].extend(events.positions)
     rows["equity"].extend(events.equity)
+    rows["replay"].extend(events.replay)
     if events.ledger is not None:
         rows["adjustments"].extend(events.ledger.adjustments)
         rows["cash_entries"].extend(events.ledger.entries)

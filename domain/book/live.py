@@ -14,7 +14,7 @@ from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.market import Executions, Fill, Market
 from domain.book.policy import BookPolicy
 from domain.book.rebalance import Rebalance
-from domain.book.rows import DecisionRow
+from domain.book.rows import DecisionRow, ReplayRow
 from domain.book.state import BookState, PendingOrder, price_ticks
 
 # The decisions of one session as they were issued, by instrument.
@@ -62,6 +62,28 @@ def frozen(rebalance: Rebalance, issued: IssuedDecisions, state: BookState) -> R
         if event.delta_qty
     )
     return Rebalance(rebalance.request, tuple(rows), orders)
+
+
+def replayed(rebalance: Rebalance, issued: IssuedDecisions) -> list[ReplayRow]:
+    """Compare what was issued with what today's data would decide, by instrument."""
+    today = {row.instrument_id: row for row in rebalance.decisions if row.delta_qty}
+    rows = []
+    for name in sorted({*today, *issued}):
+        event, row = issued.get(name), today.get(name)
+        issued_id = event.envelope.event_id if event else None
+        replay_id = row.event_id if row else None
+        rows.append(
+            ReplayRow(
+                session=event.session if event else rebalance.request.session,
+                instrument_id=name,
+                issued_id=issued_id,
+                replay_id=replay_id,
+                issued_delta_qty=event.delta_qty if event else 0,
+                replay_delta_qty=row.delta_qty if row else 0,
+                same=issued_id == replay_id,
+            )
+        )
+    return rows
 
 
 def _withheld(row: DecisionRow) -> DecisionRow:

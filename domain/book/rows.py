@@ -112,6 +112,18 @@ class AdjustmentRow(msgspec.Struct, frozen=True):
     source: str
 
 
+class ReplayRow(msgspec.Struct, frozen=True):
+    """An issued decision beside what today's data would decide; quantities in shares."""
+
+    session: dt.date
+    instrument_id: str
+    issued_id: str | None
+    replay_id: str | None
+    issued_delta_qty: int
+    replay_delta_qty: int
+    same: bool
+
+
 class RebalanceRow(msgspec.Struct, frozen=True):
     """One rebalance request; drift and turnover as fractions of net asset value."""
 

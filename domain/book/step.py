@@ -10,11 +10,11 @@ from contracts.envelope import event_id
 from contracts.errors import BookError
 from domain.book.actions import apply_actions, close_ended
 from domain.book.ledger import CAPITAL, CASH, COMMISSION, Ledger
-from domain.book.live import IssuedDecisions, frozen
+from domain.book.live import IssuedDecisions, frozen, replayed
 from domain.book.market import Executions, Fill, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rebalance import LOGIC_VERSION, Rebalance, rebalance
-from domain.book.rows import EquityRow, OrderRow, PositionRow, TradeRow
+from domain.book.rows import EquityRow, OrderRow, PositionRow, ReplayRow, TradeRow
 from domain.book.state import PRICE_SCALE, BookState, PendingOrder, Position
 
 # Where fills come from: the simulation before go-live, the venue's reports after it.
@@ -28,6 +28,7 @@ class StepEvents(msgspec.Struct):
     trades: list[TradeRow] = []
     positions: list[PositionRow] = []
     equity: list[EquityRow] = []
+    replay: list[ReplayRow] = []
     rebalance: Rebalance | None = None
     ledger: Ledger | None = None
 
@@ -106,6 +107,7 @@ def step(
     if due or market.handover or issued:
         events.rebalance = rebalance(closing, market, signals, policy)
         if issued:
+            events.replay = replayed(events.rebalance, issued)
             events.rebalance = frozen(events.rebalance, issued, closing)
         closing = msgspec.structs.replace(
             closing,

@@ -28,6 +28,7 @@ from pydantic_settings import (
 from contracts.clock import NS_PER_S
 from contracts.errors import ConfigurationError
 from domain.market_data.sessions import SESSIONS_AHEAD, SessionTimes
+from ops_store.connection import sqlite_url
 
 # The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
 EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
@@ -56,6 +57,17 @@ class Settings(BaseSettings):
         default=None, description="First session whose fills come from execution, not simulation."
     )
 
+    mode: Literal["paper", "live"] = Field(
+        default="paper", description="What execution from go-live on is worth."
+    )
+    book: str = Field(
+        default="main",
+        pattern="^[a-z0-9_]{1,32}$",
+        description="Name of the book in the ops store.",
+    )
+    ops_store_url: str | None = Field(
+        default=None, description="SQLAlchemy URL of the ops store; a file in home without it."
+    )
     vendor_dir: Path | None = Field(
         default=None, description="Directory of vendor files; the embedded year without it."
     )
@@ -112,6 +124,23 @@ class Settings(BaseSettings):
     def reports_root(self) -> Path:
         """Where the rendered reports lie."""
         return self.home / "reports"
+
+    @property
+    def ops_url(self) -> str:
+        """SQLAlchemy URL of the operations store."""
+        return self.ops_store_url or sqlite_url(self.home / "ops.db")
+
+    def next_session(self) -> dt.date:
+        """Return the session after the last one that has closed."""
+        return self._upcoming().session
+
+    def next_close_ns(self) -> int:
+        """Return the close of the next session in nanoseconds, UTC."""
+        return self._upcoming().close_ns
+
+    def _upcoming(self) -> SessionTimes:
+        last = self.last_session()
+        return next(entry for entry in self.session_times() if entry.session > last)
 
     def session_times(self) -> list[SessionTimes]:
         """Return every exchange session from ``history_start`` to well past ``now``, ascending.

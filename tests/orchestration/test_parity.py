@@ -22,6 +22,7 @@ from tests.orchestration.chain import MONTHS, hashes, run
 
 BOOK_GROUPS = {
     "decisions": "portfolio_coordination",
+    "replay": "portfolio_coordination",
     "orders": "trade_execution",
     "trades": "trade_execution",
     "cash_entries": "cash_management",

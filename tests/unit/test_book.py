@@ -343,8 +343,14 @@ def test_an_issued_decision_stands_whatever_todays_data_would_decide():
     day = market(0, {"US.A": bar(10), "US.B": bar(20)})
     _, (today,) = advance([day])
     other = issued_from(today.rebalance, "US.A", target_qty=77, delta_qty=77)
+    envelope = msgspec.structs.replace(other.envelope, event_id="f" * 64)
+    other = msgspec.structs.replace(other, envelope=envelope)
     state, events = step(BookState(), day, {}, simulated_fills, POLICY, {"US.A": other})
     assert [(o.instrument_id, o.quantity) for o in state.pending] == [("US.A", 77)]
+    assert [(r.instrument_id, r.issued_delta_qty, r.same) for r in events.replay] == [
+        ("US.A", 77, False),
+        ("US.B", 0, False),
+    ]
     withheld = decision_of(events, "US.B")
     assert (withheld.delta_qty, withheld.binding_rule) == (0, "not_issued")
 
@@ -356,6 +362,7 @@ def test_frozen_decisions_that_agree_with_today_change_nothing():
     again, events = step(BookState(), day, {}, simulated_fills, POLICY, issued)
     assert again == state
     assert events.rebalance == today.rebalance
+    assert [r.same for r in events.replay] == [True, True]
 
 
 def venue_report(kind, order, **changes):

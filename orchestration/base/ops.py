@@ -1,0 +1,31 @@
+"""The operations store of an environment, opened only where somebody goes live."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from contracts.clock import NS_PER_S, Clock, FixedClock, SystemClock
+from ops_store.store import OpsStore
+from orchestration.base.settings import Settings
+
+
+def clock_of(settings: Settings) -> Clock:
+    """Return the platform's clock: the machine's in production, a standing one in a replay."""
+    if settings.now == "system":
+        return SystemClock()
+    return FixedClock(int(settings.instant().timestamp()) * NS_PER_S)
+
+
+@contextlib.contextmanager
+def ops_store(settings: Settings) -> Iterator[OpsStore | None]:
+    """Yield the operations store, or None for a book that only backtests."""
+    if settings.go_live_session is None:
+        yield None
+        return
+    settings.home.mkdir(parents=True, exist_ok=True)
+    store = OpsStore.open(settings.ops_url, clock_of(settings), migrate=True)
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,1 @@
+"""Sensors: what starts a run because something happened outside the graph."""

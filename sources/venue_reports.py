@@ -1,0 +1,105 @@
+"""What came back from execution: the ops store's reports as rows of a table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from contracts.codec import from_json
+from contracts.events import TradeExecutedEvent
+from ops_store.records import ReportRow
+from ops_store.store import OpsStore
+
+REPORTS_PAGE = 1_000
+# Reports that carry a TradeExecutedEvent.
+TRADES = ("fill", "bust")
+
+VENUE_REPORTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "segment": pl.Int64,
+    "record_offset": pl.Int64,
+    "session": pl.Date,
+    "month": pl.String,
+    "kind": pl.String,
+    "event_id": pl.String,
+    "decision_id": pl.String,
+    "cl_ord_id": pl.String,
+    "order_id": pl.String,
+    "exec_id": pl.String,
+    "exec_ref_id": pl.String,
+    "instrument_id": pl.String,
+    "side": pl.String,
+    "last_qty": pl.Int64,
+    "last_px": pl.Float64,
+    "cum_qty": pl.Int64,
+    "leaves_qty": pl.Int64,
+    "commission_minor": pl.Int64,
+    "broker": pl.String,
+    "mic": pl.String,
+    "liquidity": pl.String,
+    "transact_time": pl.Datetime("us", "UTC"),
+    "settlement_date": pl.Date,
+}
+
+
+def all_reports(store: OpsStore) -> Iterable[ReportRow]:
+    """Yield every copied report, in the journal's order."""
+    cursor = (0, 0)
+    while page := store.reports_after(cursor, limit=REPORTS_PAGE):
+        yield from page
+        cursor = (page[-1].segment, page[-1].offset)
+
+
+def venue_reports_frame(reports: Iterable[ReportRow], months: Sequence[str]) -> pl.DataFrame:
+    """Return the reports of the named months with the columns of ``VENUE_REPORTS_SCHEMA``.
+
+    An execution belongs to the month of its trade date, any other report to the month of its
+    order's decision. Only executions have quantities, prices and times.
+    """
+    rows = []
+    for report in reports:
+        row = _trade(report) if report.kind in TRADES else _fate(report)
+        row["month"] = row["session"].strftime("%Y-%m-01") if row["session"] else None
+        if row["month"] in months:
+            rows.append(row)
+    return pl.DataFrame(rows, schema=VENUE_REPORTS_SCHEMA)
+
+
+def _fate(report: ReportRow) -> dict[str, Any]:
+    session = dt.date.fromisoformat(report.session) if report.session else None
+    return {
+        "segment": report.segment,
+        "record_offset": report.offset,
+        "session": session,
+        "kind": report.kind,
+        "decision_id": report.decision_id,
+        "cl_ord_id": report.cl_ord_id,
+        "exec_id": report.exec_id,
+        "instrument_id": report.instrument_id,
+    }
+
+
+def _trade(report: ReportRow) -> dict[str, Any]:
+    trade = from_json(report.payload, TradeExecutedEvent)
+    return _fate(report) | {
+        "session": trade.session,
+        "event_id": trade.envelope.event_id,
+        "decision_id": trade.decision_id,
+        "cl_ord_id": trade.cl_ord_id,
+        "order_id": trade.order_id,
+        "exec_ref_id": trade.exec_ref_id,
+        "side": trade.side,
+        "last_qty": trade.last_qty,
+        "last_px": float(trade.last_px),
+        "cum_qty": trade.cum_qty,
+        "leaves_qty": trade.leaves_qty,
+        "commission_minor": sum(fee.amount_minor for fee in trade.fees),
+        "broker": trade.broker,
+        "mic": trade.mic,
+        "liquidity": trade.liquidity,
+        "transact_time": dt.datetime.fromtimestamp(trade.transact_time_ns // 10**9, dt.UTC)
+        + dt.timedelta(microseconds=trade.transact_time_ns % 10**9 // 1_000),
+        "settlement_date": trade.settlement_date,
+    }
