@@ -32,6 +32,11 @@ from execution.segments import (
 )
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+# How long the syncer lets records gather: what a power loss can take under the policy `write`.
+# Measured on a 2-core VM with CPython 3.11: when another thread wakes more than 30 times a second,
+# every system call that releases the GIL takes 12 us instead of 0.5.
+GATHER_S = 0.02
+IDLE_S = 1.0
 Write = Callable[[int, bytes], int]
 
 
@@ -70,6 +75,7 @@ class Journal:
         self._written: Position = end
         self._durable: Position = end
         self._closing = False
+        self._wanted = False
         self._open()
         self._syncer = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
         self._syncer.start()
@@ -131,8 +137,12 @@ class Journal:
             offset += FRAME.size + len(payload)
         self._write_all(b"".join(frames))
         self._offset = offset
-        # The syncer takes turns; a notify per record would cost more than the write. It polls.
+        is_first = self._written <= self._durable
         self._written = (self._segment, offset)
+        if is_first:
+            # The syncer sleeps until there is something to sync; later records join that sync.
+            with self._wakeup:
+                self._wakeup.notify_all()
         return positions
 
     def wait_durable(self, position: Position, timeout_s: float = 10.0) -> None:
@@ -144,6 +154,7 @@ class Journal:
             When the disk failed, or took longer than ``timeout_s``.
         """
         with self._wakeup:
+            self._wanted = True
             self._wakeup.notify_all()
             reached = self._wakeup.wait_for(
                 lambda: self._durable >= position or self._failure is not None, timeout_s
@@ -221,9 +232,13 @@ class Journal:
     def _sync_loop(self) -> None:
         while True:
             with self._wakeup:
-                # 1 ms bounds how much a power loss can take under the policy `write`, and is
-                # longer than the sync itself on the machines measured.
-                self._wakeup.wait(0.001 if self._durable < self._written else 0.01)
+                # Woken by the first record; `wait_durable` and `close` do not let it linger.
+                self._wakeup.wait_for(
+                    lambda: self._written > self._durable or self._closing, IDLE_S
+                )
+                if not self._wanted and not self._closing:
+                    self._wakeup.wait_for(lambda: self._wanted or self._closing, GATHER_S)
+                self._wanted = False
                 closing = self._closing
             target = self._written
             if self._durable < target and self._failure is None:

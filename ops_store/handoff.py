@@ -71,7 +71,10 @@ def find_attestations(connection: sa.Connection, ids: Iterable[str]) -> dict[str
             values = dict(row)
             key = values.pop("attestation_id")
             values["table"] = values.pop("table_name")
-            found[key] = Attestation(**values)
+            row_as_found = Attestation(**values)
+            # The id is a digest of the row: one that was altered afterwards is not the one named.
+            if row_as_found.attestation_id == key:
+                found[key] = row_as_found
     return found
 
 

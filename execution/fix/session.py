@@ -11,6 +11,7 @@ What DESIGN section 10 measured about quickfix, and where it is dealt with:
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,7 @@ class FixSession(fix.Application):  # type: ignore[misc]
         self._encoder = Encoder(config.account)
         self._session_id: Any = None
         self._logged_on = False
+        self._sender_ident = 0
         self.last_activity_ns = 0
         self.withheld_count = 0
         store.mkdir(parents=True, exist_ok=True)
@@ -119,6 +121,7 @@ class FixSession(fix.Application):  # type: ignore[misc]
         """Send what the engine asked for; False when the session is down and nothing was sent."""
         if not self._logged_on:
             return False
+        self._sender_ident = threading.get_ident()
         if isinstance(effect, SendOrder):
             message = self._encoder.new_order(effect.order, is_resend=effect.is_resend)
         elif isinstance(effect, SendCancel):
@@ -199,7 +202,11 @@ class FixSession(fix.Application):  # type: ignore[misc]
         """
         withhold = True
         try:
-            self._crash("to_app")
+            if threading.get_ident() == self._sender_ident:
+                # A fresh message: the writer looked at the kill switch just before. Quickfix's
+                # own repeats come on its thread, and have passed no gate yet.
+                self._crash("to_app")
+                return
             withhold = self._must_withhold(message)
         except Exception as error:  # noqa: BLE001 - see `_guarded`; in doubt the order stays here
             self._enqueue(CallbackFailed("toApp", f"{type(error).__name__}: {error}"))
@@ -211,13 +218,9 @@ class FixSession(fix.Application):  # type: ignore[misc]
         header = message.getHeader()
         kind = header.getField(35) if header.isSetField(35) else ""
         is_repeat = header.isSetField(43) and header.getField(43) == "Y"
-        if kind not in _NEW_RISK:
+        if kind not in _NEW_RISK or not is_repeat:
             return False
-        if self._is_killed():
-            return True
-        if not is_repeat:
-            return False
-        if not header.isSetField(122):
+        if self._is_killed() or not header.isSetField(122):
             return True
         age_ns = time.time_ns() - utc_ns(header.getField(122))
         return age_ns > self._config.poss_dup_ttl_ms * 1_000_000

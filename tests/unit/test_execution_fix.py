@@ -119,11 +119,12 @@ def test_orders_are_withheld_when_killed_or_repeated_too_late(tmp_path: Path) ->
     free.toApp(outgoing(), None)
     free.toApp(outgoing(repeat_of=utc_now_text()), None)
     killed.toApp(outgoing("F"), None)
+    killed.toApp(outgoing(), None)
     for one, message in [
         (free, outgoing(repeat_of="20100820-13:30:00")),
         (free, outgoing(repeat_of="not a time")),
-        (killed, outgoing()),
-        (killed, outgoing("G")),
+        (killed, outgoing(repeat_of=utc_now_text())),
+        (killed, outgoing("G", repeat_of=utc_now_text())),
     ]:
         with pytest.raises(quickfix.DoNotSend):
             one.toApp(message, None)
