@@ -14,6 +14,9 @@ from contracts.errors import ConfigurationError
 # Writers of one SQLite file queue for this long; a transaction here takes a few milliseconds.
 BUSY_TIMEOUT_MS = 10_000
 _IMMEDIATE = "quantivista_immediate"
+# Postgres lets writers run side by side: two that both find no row both insert it, and one fails.
+# This lock makes them take turns as SQLite does; a write here takes a few milliseconds.
+_WRITERS_LOCK = sa.text("SELECT pg_advisory_xact_lock(7149523)")
 
 
 def sqlite_url(path: Path) -> str:
@@ -75,6 +78,8 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     connection = engine.connect().execution_options(**{_IMMEDIATE: True})
     try:
         with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(_WRITERS_LOCK)
             yield connection
     finally:
         connection.close()

@@ -1,4 +1,5 @@
-import os
+import itertools
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,28 +25,31 @@ from ops_store.migrate import downgrade, upgrade
 from ops_store.records import ReportRow
 from ops_store.store import OpsStore
 from ops_store.tables import METADATA
+from tests.integration.postgres_server import postgres
 from tests.unit.execution_builders import DAY_NS, NOW_NS, attestation, decision, request
 
-# A server for the Postgres half, e.g. postgresql://user@127.0.0.1/test: each test gets a schema
-# of its own there. The SQLite half runs everywhere.
-POSTGRES_URL = os.environ.get("QUANTIVISTA_TEST_POSTGRES_URL", "")
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    # A socket's path has at most 107 bytes, and pytest's own directories are long.
+    with tempfile.TemporaryDirectory(prefix="qv") as root, postgres(Path(root)) as server:
+        yield server
 
 
-def _postgres_url() -> str:
-    if not POSTGRES_URL:
-        pytest.skip("set QUANTIVISTA_TEST_POSTGRES_URL to test on Postgres")
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
-    schema = f"t{os.getpid()}"
-    with sa.create_engine(POSTGRES_URL).begin() as connection:
-        connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
-        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
-    separator = "&" if "?" in POSTGRES_URL else "?"
-    return f"{POSTGRES_URL}{separator}options=-csearch_path%3D{schema}"
+_schemas = itertools.count(1)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return sqlite_url(tmp_path / "ops.db") if request.param == "sqlite" else _postgres_url()
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "ops.db")
+    server: str = request.getfixturevalue("postgres_url")
+    schema = f"test_{next(_schemas)}"
+    engine = open_engine(server)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+    engine.dispose()
+    return f"{server}&options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture
