@@ -1,11 +1,14 @@
 """Workflow 08, outside the book: decisions leave the graph here, and reports come back."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import polars as pl
 
+from contracts.clock import NS_PER_S
 from contracts.errors import HandoffRefusedError
+from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.policy import BookPolicy
 from domain.event_views import ViewContext, events_of
 from domain.handoff import decisions_to_issue
@@ -21,15 +24,14 @@ from sources.venue_reports import VENUE_REPORTS_SCHEMA, all_reports, venue_repor
 REBUILD_TAGS = (
     "dagster/backfill", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 )  # fmt: skip
-HANDOFF_SCHEMA = {
+HANDOFF_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision_id": pl.String,
     "session": pl.Date,
     "month": pl.String,
     "instrument_id": pl.String,
-    "symbol": pl.String,
     "delta_qty": pl.Int64,
     "mode": pl.String,
-    "attestation_ids": pl.String,
+    "valid_until": pl.Datetime("us", "UTC"),
 }
 
 
@@ -61,37 +63,31 @@ def trade_execution_assets(
             "decisions": dg.AssetIn(list(DECISIONS)),
             "bars": dg.AssetIn(["market_data", "bars"]),
         },
-        description="One row is one decision handed to the execution service, with the "
-        "attestations that let it pass. Grain: decision. Units: shares. Consumers: the execution "
-        "service, by the outbox.",
+        description="One row is one decision that was handed to the execution service and is "
+        "frozen since. Grain: decision. Units: shares. Consumers: the execution service, by the "
+        "outbox.",
     )  # fmt: skip
     def handoff(
         context: dg.AssetExecutionContext, decisions: pl.DataFrame, bars: pl.DataFrame
     ) -> pl.DataFrame:
         refuse_rebuilds(context.run.tags)
-        last, following = settings.last_session(), settings.next_session()
-        chosen = decisions_to_issue(
-            decisions, last=last, following=following, go_live=settings.go_live_session
-        )
-        if chosen.is_empty():
-            return pl.DataFrame(schema=HANDOFF_SCHEMA)
-        symbols = bars.filter(pl.col("session") == last).select("instrument_id", "symbol")
-        chosen = chosen.join(symbols, on="instrument_id", how="left", maintain_order="left")
-        attestations = attest(judge, settings, context.partition_key, primary_keys)
-        requests = requests_of(chosen, attestations, settings, context.run_id)
+        month = context.partition_key
         with ops_store(settings) as store:
             if store is None:
-                raise HandoffRefusedError(
-                    "The book has no operations store.", remedy="set QUANTIVISTA_GO_LIVE_SESSION"
-                )
-            store.attest(attestations)
-            store.issue(book=settings.book, mode=settings.mode, requests=requests)
-        ids = ",".join(attestation.attestation_id for attestation in attestations)
-        return chosen.with_columns(
-            pl.col("event_id").alias("decision_id"),
-            pl.lit(settings.mode).alias("mode"),
-            pl.lit(ids).alias("attestation_ids"),
-        ).select(HANDOFF_SCHEMA)
+                return pl.DataFrame(schema=HANDOFF_SCHEMA)
+            chosen = decisions_to_issue(
+                decisions,
+                last=settings.last_session(),
+                following=settings.next_session(),
+                go_live=settings.go_live_session,
+            )
+            if chosen.height:
+                attestations = attest(judge, settings, month, primary_keys)
+                store.attest(attestations)
+                requests = requests_of(chosen, bars, attestations, settings, context.run_id)
+                store.issue(book=settings.book, mode=settings.mode, requests=requests)
+            # The table is a copy of the store, so that a later session of the month keeps it.
+            return handoff_frame(store.issued(book=settings.book), month)
 
     return [venue_reports, handoff]
 
@@ -129,19 +125,49 @@ def attest(
     ]
 
 
+def handoff_frame(issued: Sequence[CoordinatedTradingDecisionEvent], month: str) -> pl.DataFrame:
+    """Return the issued decisions of a month with the columns of ``HANDOFF_SCHEMA``."""
+    rows = [
+        {
+            "decision_id": event.envelope.event_id,
+            "session": event.session,
+            "month": month,
+            "instrument_id": event.instrument_id,
+            "delta_qty": event.delta_qty,
+            "mode": event.envelope.mode,
+            "valid_until": dt.datetime.fromtimestamp(event.valid_until_ns // NS_PER_S, dt.UTC),
+        }
+        for event in issued
+        if event.envelope.partition == month
+    ]
+    return pl.DataFrame(rows, schema=HANDOFF_SCHEMA)
+
+
 def requests_of(
-    chosen: pl.DataFrame, attestations: Sequence[Attestation], settings: Settings, run_id: str
+    chosen: pl.DataFrame,
+    bars: pl.DataFrame,
+    attestations: Sequence[Attestation],
+    settings: Settings,
+    run_id: str,
 ) -> list[IssueRequest]:
-    """Return what the operations store needs to issue the chosen decisions."""
+    """Return what the operations store needs to issue the chosen decisions.
+
+    The venue knows an instrument by the vendor's symbol of the decision's session.
+    """
+    symbols = {
+        (row["instrument_id"], row["session"]): row["symbol"]
+        for row in bars.select("instrument_id", "session", "symbol").iter_rows(named=True)
+    }
     closes = {entry.session: entry.close_ns for entry in settings.session_times()}
     view = ViewContext(run_id=run_id, closes_ns=closes, mode=settings.mode)
     events = events_of("CoordinatedTradingDecisionEvent", chosen, view)
     return [
         IssueRequest(
-            decision=event,  # type: ignore[arg-type]
-            symbol=symbol,
+            decision=event,
+            symbol=symbols[event.instrument_id, event.session],
             content_hashes=tuple(entry.content_hash for entry in attestations),
             attestation_ids=tuple(entry.attestation_id for entry in attestations),
         )
-        for event, symbol in zip(events, chosen["symbol"], strict=True)
+        for event in events
+        if isinstance(event, CoordinatedTradingDecisionEvent)
     ]

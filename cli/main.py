@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli import executing
+from cli.demo import demo_settings, run_demo
 from cli.query import ask
 from cli.runs import (
     OWNED,
@@ -26,6 +28,7 @@ from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(executing.app, name="exec")
 console = Console()
 STATES = ("portfolio_management", "book_states")
 
@@ -48,14 +51,13 @@ def init() -> None:
 @app.command()
 def demo() -> None:
     """Run the whole chain on the embedded data and print a summary."""
-    settings = read_settings()
+    settings = demo_settings()
     done = settings.home / "demo.fingerprint"
     current = fingerprint(settings)
     if done.exists() and done.read_text() == current:
         console.print("Nothing has changed since the last run: no work to do.")
     else:
-        months = monthly(settings).get_partition_keys()
-        _backfill(settings, months[0], months[-1])
+        run_demo(settings, console)
         done.write_text(current)
     print_summary(settings, console)
 

@@ -19,11 +19,17 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
         group, name = path.parts[-2:]
         if not lake.exists((group, name)):
             continue
-        connection.register(f"{group}__{name}", DeltaTable(str(path)).to_pyarrow_dataset())
         connection.execute(f'create schema if not exists "{group}"')
         # The lake only has names of lower-case letters, digits and underscores.
-        view = f'create view "{group}"."{name}" as select * from "{group}__{name}"'  # noqa: S608
-        connection.execute(view)
+        view = f'create view "{group}"."{name}" as select * from '  # noqa: S608
+        files = DeltaTable(str(path)).file_uris()
+        if files:
+            listed = ", ".join(f"'{file}'" for file in files)
+            source = f"read_parquet([{listed}], hive_partitioning=true, hive_types_autocast=false)"
+        else:
+            source = f'"{group}__{name}"'
+            connection.register(f"{group}__{name}", lake.read((group, name)).to_arrow())
+        connection.execute(view + source)
     return connection
 
 

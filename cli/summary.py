@@ -118,7 +118,7 @@ def _book(lake: Lake) -> list[tuple[str, str]]:
         ("decisions", _counts(decisions, "action")),
         ("clipped by", ", ".join(f"{count:,} {rule}" for rule, count in clipped.iter_rows())),
         ("orders", _counts(orders, "status")),
-        ("fills", f"{trades.height:,}, simulated at the next open"),
+        ("fills", _fills(trades)),
         ("turnover", f"{equity['turnover'].sum():.1%} of net asset value"),
         ("cost", f"{cost / 100:,.2f} USD"),
         ("invested at the end", f"{last['percent_invested']:.1%} in {last['n_positions']} names"),
@@ -127,6 +127,16 @@ def _book(lake: Lake) -> list[tuple[str, str]]:
             f"{latest.filter(pl.col('tilt_weight') == 0).height} neutral, {capped.height} at a cap",
         ),
     ]
+
+
+def _fills(trades: pl.DataFrame) -> str:
+    simulated = trades.filter(pl.col("broker") == "SIMULATED").height
+    executed = trades.filter(pl.col("broker") != "SIMULATED")
+    text = f"{simulated:,} simulated at the next open"
+    if executed.is_empty():
+        return text
+    bps = executed["slippage_bps"].mean()
+    return f"{text}, {executed.height:,} over FIX with {bps:+.1f} bps of slippage against arrival"
 
 
 def _counts(frame: pl.DataFrame, column: str) -> str:

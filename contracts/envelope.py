@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from base64 import b32encode
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -88,11 +88,11 @@ def event_id(
     )
 
 
+@functools.lru_cache(maxsize=16_384)
 def cl_ord_id(decision_id: str, action: int = 0) -> str:
     """Return the ClOrdID (FIX tag 11) of a decision's order, or of its n-th cancel or replace.
 
     A pure function: after a crash the same decision can only ever produce the same order.
     20 characters, which every broker's ClOrdID field takes.
     """
-    raw = hashlib.sha256(f"{decision_id}/{action}".encode()).digest()[:12]
-    return "Q" + b32encode(raw).decode().rstrip("=")[:19]
+    return "Q" + hashlib.sha256(f"{decision_id}/{action}".encode()).hexdigest()[:19].upper()

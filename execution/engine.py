@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from contracts import envelope
 from execution import orders, risk
 from execution.broker_reports import UNKNOWN_ORDER
 from execution.errors import MalformedMessageError
@@ -159,7 +160,7 @@ class Engine:
 
     def _is_used(self, decision_id: str) -> bool:
         """Whether another key brought this id before: the ClOrdID would be the same."""
-        return decision_id in self.state.pending or orders.cl_ord_id(decision_id) in (
+        return decision_id in self.state.pending or envelope.cl_ord_id(decision_id) in (
             self.state.orders
         )
 

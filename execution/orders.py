@@ -7,11 +7,10 @@ States are FIX 4.4's (OrdStatus), plus UNKNOWN: an order that may or may not be 
 from __future__ import annotations
 
 import enum
-import functools
-import hashlib
 
 import msgspec
 
+from contracts.envelope import cl_ord_id
 from contracts.events import Side
 from execution.errors import IllegalTransitionError
 
@@ -94,16 +93,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def sign(self) -> int:
         """Return +1 for a buy, -1 for a sell."""
         return 1 if self.side == "buy" else -1
-
-
-@functools.lru_cache(maxsize=16_384)
-def cl_ord_id(decision_id: str, action: int = 0) -> str:
-    """Return the ClOrdID of a decision's order, or of its n-th cancel or replace request.
-
-    A pure function: after a crash the same decision can only ever produce the same order.
-    20 characters, which every broker's ClOrdID field takes.
-    """
-    return "Q" + hashlib.sha256(f"{decision_id}/{action}".encode()).hexdigest()[:19].upper()
 
 
 def move(order: Order, to: OrderState, *, reason: str = "", order_id: str = "") -> Order:

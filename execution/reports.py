@@ -13,12 +13,12 @@ from typing import Any, cast
 import msgspec
 
 from contracts.codec import to_json
-from contracts.envelope import Envelope, Mode, event_id
+from contracts.envelope import Envelope, Mode, cl_ord_id, event_id
 from contracts.events import Fee, TradeExecutedEvent
 from execution.broker_reports import UNKNOWN_ORDER
 from execution.errors import MalformedMessageError
 from execution.fix.parse import Report, fields_of, report_of
-from execution.orders import Order, cl_ord_id
+from execution.orders import Order
 from execution.prices import TICKS_PER_MINOR, to_decimal
 from execution.records import (
     AnyRecord,

@@ -10,7 +10,8 @@ from decimal import Decimal
 
 import msgspec
 
-from execution.orders import Order, cl_ord_id
+from contracts.envelope import cl_ord_id
+from execution.orders import Order
 from execution.prices import to_increment
 from execution.records import Decision
 from execution.state import State

@@ -14,7 +14,7 @@ from contracts.errors import PartitionError
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
-from tests.orchestration.chain import hashes, write_vendor_files
+from tests.orchestration.chain import MONTHS, hashes, write_vendor_files
 
 HEADER = "Date,Symbol,Open,High,Low,Close,Volume"
 
@@ -98,7 +98,7 @@ def test_bad_rows_are_set_aside_with_a_reason_and_the_rest_goes_on(tmp_path):
     vendor = write_vendor_files(
         tmp_path / "vendor", every=10_000, edit=lambda lines: [*lines, *bad]
     )
-    done = quantivista(tmp_path / "home", vendor, "demo")
+    done = quantivista(tmp_path / "home", vendor, "backfill", MONTHS[0], MONTHS[-1])
     assert done.returncode == 0, done.stdout + done.stderr
     lake = Lake(tmp_path / "home" / "lake")
     found = lake.read(("market_data", "quarantine")).select("raw", "reason")
@@ -154,7 +154,7 @@ def test_a_killed_run_leaves_whole_tables_and_running_again_completes_it(tmp_pat
     vendor = write_vendor_files(tmp_path / "vendor", every=40)
     home = tmp_path / "killed"
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "demo"],
+        [sys.executable, "-m", "cli.main", "backfill", MONTHS[0], MONTHS[-1]],
         env=os.environ
         | {
             "QUANTIVISTA_HOME": str(home),
@@ -177,10 +177,10 @@ def test_a_killed_run_leaves_whole_tables_and_running_again_completes_it(tmp_pat
     for table in (home / "lake").glob("*/*"):
         if lake.exists(table.parts[-2:]):
             lake.read(table.parts[-2:])  # every committed version is whole
-    again = quantivista(home, vendor, "demo")
+    again = quantivista(home, vendor, "backfill", MONTHS[0], MONTHS[-1])
     assert again.returncode == 0, again.stdout + again.stderr
     calm = tmp_path / "calm"
-    assert quantivista(calm, vendor, "demo").returncode == 0
+    assert quantivista(calm, vendor, "backfill", MONTHS[0], MONTHS[-1]).returncode == 0
     assert hashes(Settings(home=home, vendor_dir=vendor)) == hashes(
         Settings(home=calm, vendor_dir=vendor)
     )

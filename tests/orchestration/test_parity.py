@@ -94,7 +94,7 @@ def test_the_number_of_threads_changes_nothing(whole, tmp_path, vendor_dir, thre
         "DAGSTER_HOME": str(tmp_path / "dagster"),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "demo"],
+        [sys.executable, "-m", "cli.main", "backfill", MONTHS[0], MONTHS[-1]],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,6 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from contracts.envelope import cl_ord_id
 from execution.messages import (
     CancelOrder,
     DecisionReceived,
@@ -22,7 +23,7 @@ from execution.messages import (
     SessionUp,
     Tick,
 )
-from execution.orders import OrderState, cl_ord_id
+from execution.orders import OrderState
 from execution.phases import Phase
 from execution.records import Refused
 from execution.reports import Origin, Projection, fee_minor

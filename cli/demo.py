@@ -1,0 +1,91 @@
+"""The demo: a year of history, its last session traded over FIX on a paper venue."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+
+from rich.console import Console
+
+from cli.live import agreement, execution_root, trade_session
+from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, sole_run
+from contracts.clock import NS_PER_S
+from contracts.errors import ConfigurationError
+from orchestration.base.partitions import monthly
+from orchestration.base.settings import Settings, read_settings
+
+# Says that what lies in a home directory was made by a demo, which may make it again.
+DEMO_MARK = ".demo"
+
+
+def demo_settings() -> Settings:
+    """Return the settings of the demo: its last session is the first that a broker executes.
+
+    They are written to the home directory, so that the UI and later commands see the same book.
+    """
+    settings = read_settings()
+    if settings.go_live_session is not None:
+        return settings
+    config = settings.home / "quantivista.toml"
+    if config.exists():
+        raise ConfigurationError(
+            f"{config} does not say when the book goes live.",
+            remedy="add `go_live_session = 2010-08-20`, the last session of the demo's data",
+        )
+    settings.home.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        "# The first session that the execution service trades; before it, fills are simulated.\n"
+        f"go_live_session = {settings.last_session()}\n"
+    )
+    return read_settings()
+
+
+def run_demo(settings: Settings, console: Console) -> None:
+    """Rebuild history, hand the last decisions to execution, trade them, and book the fills."""
+    live = settings.go_live_session
+    if live is None or live != settings.last_session():
+        raise ConfigurationError(
+            f"go_live_session={live} is not the last session, {settings.last_session()}.",
+            remedy="the demo trades the last session of its data: correct quantivista.toml",
+        )
+    eve = settings.model_copy(update={"now": _close_before(settings, live)})
+    _forget_execution(settings)
+    months = monthly(eve).get_partition_keys()
+    with sole_run(settings) as instance:
+        execute("ingest", eve, instance, console)
+        if len(months) > 1:
+            tags = {RANGE_START_TAG: months[0], RANGE_END_TAG: months[-2]}
+            execute("backfill", eve, instance, console, tags=tags)
+        execute("daily", eve, instance, console, partition=months[-1])
+        console.print(f"Trading {live} on the paper venue, over FIX 4.4 ...")
+        traded = trade_session(eve, live, console)
+        execute("daily", settings, instance, console, partition=live.strftime("%Y-%m-01"))
+    agreed = agreement(settings, traded, live)
+    console.print(
+        f"Service, venue and lake agree: {traded.orders} orders, {agreed.fills} fills, "
+        f"{agreed.shares:,} shares, {agreed.cash:,.2f} USD, {agreed.fees:,.2f} USD of fees."
+    )
+
+
+def _close_before(settings: Settings, session: dt.date) -> dt.datetime:
+    closes = [e.close_ns for e in settings.session_times() if e.session < session]
+    if not closes:
+        raise ConfigurationError(
+            f"No session comes before {session}.", remedy="set an earlier history_start"
+        )
+    return dt.datetime.fromtimestamp(closes[-1] // NS_PER_S, dt.UTC)
+
+
+def _forget_execution(settings: Settings) -> None:
+    """Start over: book, orders and journal of a demo belong together. Nobody else's are touched."""
+    mark = settings.home / DEMO_MARK
+    if settings.ops_store_url is not None or (settings.home / "ops.db").exists() > mark.exists():
+        raise ConfigurationError(
+            f"{settings.home} holds decisions that no demo issued.",
+            remedy="run the demo in another directory: set QUANTIVISTA_HOME",
+        )
+    mark.touch()
+    for path in (execution_root(settings), settings.lake_root):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in settings.home.glob("ops.db*"):
+        path.unlink()
