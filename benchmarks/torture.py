@@ -8,7 +8,6 @@ real one, started with a crash function that only this program passes in.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import logging
 import os
@@ -25,32 +24,29 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.torture_world import (
+    ATTESTATION,
+    CONTENT_HASH,
+    NOW_NS,
+    SYMBOLS,
+    decision,
+    service_config,
+    venue_config,
+)
 from contracts.clock import FixedClock
 from contracts.codec import to_json
-from contracts.envelope import Envelope, digest
-from contracts.events import CoordinatedTradingDecisionEvent
-from execution.config import ServiceConfig, read_config
+from execution.config import read_config
 from execution.control import ServiceClient
 from execution.errors import ExecutionError
-from execution.fix.settings import FixConfig
 from execution.loopback import wait_until
 from execution.orders import cl_ord_id
-from execution.phases import Timing
-from execution.processes import free_port, start_service, start_venue
-from execution.risk import Limits
+from execution.processes import start_service, start_venue
 from execution.service import Service, configure_logging
-from execution.venue.config import VenueConfig
 from execution.venue.control import VenueClient
 from execution.venue.ledger import Accepted, Filled, entries
-from execution.venue.market import Bar, Liquidity, SessionHeader, write_session
-from ops_store.connection import sqlite_url
-from ops_store.records import Attestation, IssueRequest
+from ops_store.records import IssueRequest
 from ops_store.store import OpsStore
 
-NOW_NS = 1_282_248_000_000_000_000
-DAY_NS = 86_400_000_000_000
-CONTENT_HASH = digest("torture")
-SYMBOLS = tuple(f"S{letter}" for letter in "ABCDEFGHIJ")
 POINT_TIMEOUT_S = 4.0
 RANDOM = "random instant"
 
@@ -117,107 +113,20 @@ def _child(config_path: str, point: str, count: int) -> int:
     return Service(read_config(Path(config_path)), crash=crash).run()
 
 
-def _decision(number: int) -> CoordinatedTradingDecisionEvent:
-    symbol = SYMBOLS[number % len(SYMBOLS)]
-    quantity = (1 if number % 3 else -1) * (100 + number % 7 * 50)
-    envelope = Envelope(
-        event_id=digest(("torture", number)),
-        event_type="CoordinatedTradingDecisionEvent",
-        event_time_ns=NOW_NS,
-        knowledge_time_ns=NOW_NS,
-        mode="paper",
-        asset_key="torture",
-        partition="",
-        run_id="",
-    )
-    return CoordinatedTradingDecisionEvent(
-        envelope=envelope,
-        instrument_id=f"US.{symbol}",
-        session=dt.date(2010, 8, 19),
-        round_number=number,
-        strategy="torture",
-        signal_ids=(),
-        rebalance_id="",
-        full_kelly=0.0,
-        fractional_kelly=0.0,
-        target_qty=quantity,
-        delta_qty=quantity,
-        clips=(),
-        cash_reservation_id="",
-        limits_version="1",
-        arrival_price=Decimal(100),
-        urgency="normal",
-        valid_until_ns=NOW_NS + 10 * DAY_NS,
-    )
-
-
 class Torture:
     """One run: a venue, a store, and a service that keeps being killed."""
 
     def __init__(self, root: Path, seed: int) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self._rng = random.Random(seed)  # noqa: S311 - a repeatable plan
-        port = free_port()
-        bars = root / "bars.jsonl"
-        header = SessionHeader(
-            session="2010-08-20",
-            settlement_date="2010-08-25",
-            open_ns=NOW_NS + DAY_NS // 2,
-            close_ns=NOW_NS + DAY_NS,
-        )
-        price = Decimal(100)
-        write_session(
-            bars,
-            header,
-            [
-                Bar(
-                    instrument=f"US.{symbol}",
-                    symbol=symbol,
-                    open=price,
-                    high=price + 1,
-                    low=price - 1,
-                    close=price,
-                    volume=30_000,
-                )
-                for symbol in SYMBOLS
-            ],
-        )
+        venue = venue_config(root)
         self._ledger = root / "venue" / "ledger.jsonl"
-        self._venue = start_venue(
-            VenueConfig(
-                state_dir=str(root / "venue"),
-                fix_port=port,
-                bars=str(bars),
-                liquidity=Liquidity(is_replenished=True),
-            )
-        )
+        self._venue = start_venue(venue)
         self.market = VenueClient(root / "venue")
-        url = sqlite_url(root / "ops.db")
-        self.store = OpsStore.open(url, FixedClock(NOW_NS), migrate=True)
-        attestation = Attestation(
-            rule_set_version="1",
-            table="t",
-            partition="p",
-            session="2010-08-19",
-            content_hash=CONTENT_HASH,
-            passed=True,
-            issued_ns=NOW_NS,
-            expires_ns=NOW_NS + 10 * DAY_NS,
-        )
-        self._attestations = self.store.attest([attestation])
-        self._config = ServiceConfig(
-            state_dir=str(root / "service"),
-            ops_store_url=url,
-            mode="paper",
-            clock_start_ns=NOW_NS,
-            fix=FixConfig(
-                host="127.0.0.1", port=port, sender_comp_id="QUANTIVISTA", target_comp_id="VENUE"
-            ),
-            limits=Limits(gross_notional_max=Decimal(10) ** 10),
-            timing=Timing(ack_timeout_ms=1_000),
-            # Small segments, so that kills fall into rotations as well.
-            segment_bytes_max=65_536,
-        )
+        self._config = service_config(root, venue.fix_port)
+        clock = FixedClock(NOW_NS)
+        self.store = OpsStore.open(self._config.ops_store_url, clock, migrate=True)
+        self._attestations = self.store.attest([ATTESTATION])
         self._state_dir = root / "service"
         self._state_dir.mkdir(exist_ok=True)
         self._config_path = root / "service.json"
@@ -235,7 +144,7 @@ class Torture:
         """Issue the next decisions."""
         requests = [
             IssueRequest(
-                decision=_decision(number),
+                decision=decision(number),
                 symbol=SYMBOLS[number % len(SYMBOLS)],
                 content_hashes=(CONTENT_HASH,),
                 attestation_ids=self._attestations,
@@ -332,9 +241,7 @@ class Torture:
             entry.cl_ord_id for entry in entries(self._ledger) if isinstance(entry, Accepted)
         )
         fills = [entry for entry in entries(self._ledger) if isinstance(entry, Filled)]
-        expected = {
-            cl_ord_id(_decision(number).envelope.event_id) for number in range(self._issued)
-        }
+        expected = {cl_ord_id(decision(number).envelope.event_id) for number in range(self._issued)}
         reports: list[Any] = []
         cursor = (0, 0)
         while rows := self.store.reports_after(cursor, limit=5_000, kinds=["fill"]):

@@ -35,6 +35,7 @@ from execution.records import (
 )
 
 LATE_NOTES_MAX = 1_000
+_POSS_DUP = b"\x0143=Y\x01"
 
 
 class Position(msgspec.Struct):
@@ -216,8 +217,12 @@ def _resolved(state: State, record: Resolved) -> list[Note]:
 
 
 def _inbound(state: State, record: Inbound) -> list[Note]:
-    # Only ever forward: a message the broker repeats must not rewind the session.
-    state.next_inbound_seq = max(state.next_inbound_seq, record.sequence_number + 1)
+    if record.sequence_number:
+        # A message the broker repeats (PossDup) must not rewind the session. A fresh one with a
+        # lower number follows a reset of the session, and is where counting goes on from.
+        is_repeat = _POSS_DUP in record.raw
+        after = record.sequence_number + 1
+        state.next_inbound_seq = max(state.next_inbound_seq, after) if is_repeat else after
     return apply_inbound(state, record)
 
 
