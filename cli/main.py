@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cli import executing
 from cli.demo import demo_settings, run_demo
+from cli.explain import explain
 from cli.query import ask
 from cli.runs import (
     OWNED,
@@ -117,6 +118,20 @@ def dev() -> None:
 def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
     """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
     typer.echo(ask(Lake(read_settings().lake_root), query))
+
+
+@app.command("explain")
+def explain_command(
+    identity: Annotated[str, typer.Argument(help="Of a fill, an order or a decision.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Walk from a fill, order or decision back to the vendor's bytes."""
+    walk = explain(Lake(read_settings().lake_root), identity)
+    if json:
+        typer.echo(walk.to_json())
+    else:
+        console.print(walk.to_tree())
 
 
 @app.command()

@@ -135,7 +135,7 @@ def _fills(trades: pl.DataFrame) -> str:
     text = f"{simulated:,} simulated at the next open"
     if executed.is_empty():
         return text
-    bps = executed["slippage_bps"].mean()
+    bps = float(executed.select(pl.col("slippage_bps").mean()).item())
     return f"{text}, {executed.height:,} over FIX with {bps:+.1f} bps of slippage against arrival"
 
 

@@ -166,11 +166,14 @@ class Lake:
         partition_column: str | None = None,
         partitions: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
+        where: pl.Expr | None = None,
     ) -> pl.DataFrame:
-        """Read a table, or only the named partitions of it."""
+        """Read a table, or only the named partitions, columns, or rows of it."""
         scan = pl.scan_delta(self._open(key))
         if partition_column is not None and partitions is not None:
             scan = scan.filter(pl.col(partition_column).is_in(list(partitions)))
+        if where is not None:
+            scan = scan.filter(where)
         if columns is not None:
             scan = scan.select(columns)
         return scan.collect()
