@@ -35,11 +35,11 @@ from benchmarks.torture_world import (
 )
 from contracts.clock import FixedClock
 from contracts.codec import to_json
+from contracts.envelope import cl_ord_id
 from execution.config import read_config
 from execution.control import ServiceClient
 from execution.errors import ExecutionError
 from execution.loopback import wait_until
-from execution.orders import cl_ord_id
 from execution.processes import start_service, start_venue
 from execution.service import Service, configure_logging
 from execution.venue.control import VenueClient

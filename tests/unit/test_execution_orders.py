@@ -2,13 +2,13 @@ import itertools
 
 import pytest
 
+from contracts.envelope import cl_ord_id
 from execution.errors import IllegalTransitionError
 from execution.orders import (
     ALLOWED,
     TERMINAL,
     Order,
     OrderState,
-    cl_ord_id,
     fill,
     move,
     replaced_by,
