@@ -76,7 +76,10 @@ def _planned(event: str, producer: str, later: str) -> CatalogEntry:
 # Reporting and compliance read nearly everything; the web UI reads every table and is named only
 # where an event is made for it.
 CATALOG: tuple[CatalogEntry, ...] = (
-    _built("NormalizedMarketDataEvent", ("market_data", "bars"), "01", "03 04 06 07 09", "02 15"),
+    # 08 hands off a decision only with the attestation of the bars that it rests on.
+    _built(
+        "NormalizedMarketDataEvent", ("market_data", "bars"), "01", "03 04 06 07 08 09", "02 15"
+    ),
     _planned("NewsSentimentAnalyzedEvent", "02", "03 04 09"),
     _planned("MarketImpactAssessmentEvent", "02", "03 04 09"),
     _built("TechnicalIndicatorComputedEvent", ("instrument_analysis", "indicators"), "03", "04"),

@@ -16,10 +16,10 @@ FILE_BYTES_MAX = 1_048_576
 # The customer's layout. What a later workflow brings is named here until it is there: a folder in
 # the second set that exists must move to the first.
 LAYOUT = {
-    "orchestration", "assets", "ml", "execution", "io_managers", "tests", "workspace.yaml",
-    "pyproject.toml",
+    "orchestration", "assets", "ml", "execution", "io_managers", "sensors", "tests",
+    "workspace.yaml", "pyproject.toml",
 }  # fmt: skip
-LATER = {"dbt", "sensors"}
+LATER = {"dbt"}
 OWN = {
     "contracts", "domain", "ops_store", "sources", "cli", "docs", "benchmarks", ".ci", "Makefile",
     "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "uv.lock", ".gitignore",

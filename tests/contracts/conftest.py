@@ -11,6 +11,6 @@ def small_run(tmp_path_factory):
     """Settings after a run over all months: evaluations begin after half a year of history."""
     vendor_dir = write_vendor_files(tmp_path_factory.mktemp("vendor"))
     settings = Settings(home=tmp_path_factory.mktemp("small"), vendor_dir=vendor_dir)
-    _, result = run(settings, [(MONTHS[0], MONTHS[-1])])
+    result = run(settings, [(MONTHS[0], MONTHS[-1])])
     assert result.success
     return settings

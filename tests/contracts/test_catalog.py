@@ -7,6 +7,7 @@ import pytest
 
 from contracts.catalog import BUILT, CATALOG, WORKFLOWS, workflow
 from contracts.schema_export import event_types
+from docs.architecture_map import PAGE, with_map
 from orchestration.base.metadata import WORKFLOWS as DECLARED
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
@@ -135,3 +136,8 @@ def test_the_package_of_a_workflow_bears_its_name():
     # The book is four workflows in one step; reporting, like all others, is one package.
     packages = {path.parent.name for path in domain.glob("*/__init__.py")} - {"book"}
     assert packages <= {found.folder for found in WORKFLOWS}
+
+
+def test_the_map_of_the_architecture_is_current():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_map(page), "run `python -m docs.architecture_map`"
