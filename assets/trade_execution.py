@@ -84,7 +84,7 @@ def trade_execution_assets(
             if chosen.height:
                 attestations = attest(judge, settings, month, primary_keys)
                 store.attest(attestations)
-                requests = requests_of(chosen, bars, attestations, settings, context.run_id)
+                requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
                 store.issue(book=settings.book, mode=settings.mode, requests=requests)
             # The table is a copy of the store, so that a later session of the month keeps it.
             return handoff_frame(store.issued(book=settings.book), month)

@@ -33,10 +33,12 @@ def write_vendor_files(directory, *, every=8, edit=None):
     return directory
 
 
-def run(settings, ranges, *, policy=None, raise_on_error=True):
-    """Ingest, then rebuild each range in a run of its own; return instance and last result."""
-    defs = build_defs(settings, policy)
-    instance = dg.DagsterInstance.ephemeral()
+def run(settings, ranges, *, instance=None, raise_on_error=True):
+    """Ingest, then rebuild each range in a run of its own; return the last result."""
+    if instance is None:
+        with dg.DagsterInstance.ephemeral() as own:
+            return run(settings, ranges, instance=own, raise_on_error=raise_on_error)
+    defs = build_defs(settings)
     assert defs.resolve_job_def("ingest").execute_in_process(instance=instance).success
     job = defs.resolve_job_def("backfill")
     result = None
@@ -49,7 +51,14 @@ def run(settings, ranges, *, policy=None, raise_on_error=True):
                 "dagster/asset_partition_range_end": end,
             },
         )
-    return instance, result
+    return result
+
+
+def run_daily(settings, month=MONTHS[-1]):
+    """Run the daily job for a month; return its result."""
+    job = build_defs(settings).resolve_job_def("daily")
+    with dg.DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(instance=instance, partition_key=month)
 
 
 def hashes(settings: Settings):

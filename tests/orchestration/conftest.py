@@ -1,5 +1,6 @@
 """One range run of the whole chain on a reduced universe, shared by the tests of this folder."""
 
+import dagster as dg
 import pytest
 
 from orchestration.base.settings import Settings
@@ -15,6 +16,6 @@ def vendor_dir(tmp_path_factory):
 def whole(tmp_path_factory, vendor_dir):
     """Settings and instance after one run over all months."""
     settings = Settings(home=tmp_path_factory.mktemp("whole"), vendor_dir=vendor_dir)
-    instance, result = run(settings, [(MONTHS[0], MONTHS[-1])])
-    assert result.success
-    return settings, instance
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(settings, [(MONTHS[0], MONTHS[-1])], instance=instance).success
+        yield settings, instance

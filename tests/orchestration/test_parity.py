@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 
-import dagster as dg
 import polars as pl
 import pytest
 
@@ -17,8 +16,7 @@ from domain.book.simulate import simulated_fills
 from domain.market_data.reference import ACTIONS
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
-from orchestration.definitions import build_defs
-from tests.orchestration.chain import MONTHS, hashes, run
+from tests.orchestration.chain import MONTHS, hashes, run, run_daily
 
 BOOK_GROUPS = {
     "decisions": "portfolio_coordination",
@@ -43,10 +41,7 @@ def test_five_successive_daily_runs_equal_the_range_run(whole, tmp_path, vendor_
     run(july, [(MONTHS[0], MONTHS[-2])])
     for now in closes:
         settings = Settings(home=tmp_path, vendor_dir=vendor_dir, now=now)
-        job = build_defs(settings).resolve_job_def("daily")
-        assert job.execute_in_process(
-            instance=dg.DagsterInstance.ephemeral(), partition_key=MONTHS[-1]
-        ).success
+        assert run_daily(settings).success
         bars = Lake(settings.lake_root).read(("market_data", "bars"))
         assert bars["session"].max() <= now.date()
     assert hashes(settings) == hashes(whole[0])
@@ -103,7 +98,7 @@ def test_the_number_of_threads_changes_nothing(whole, tmp_path, vendor_dir, thre
 
 def test_a_middle_month_is_not_rebuilt_without_what_follows(whole):
     before = hashes(whole[0])
-    _, result = run(whole[0], [("2010-02-01", "2010-02-01")], raise_on_error=False)
+    result = run(whole[0], [("2010-02-01", "2010-02-01")], raise_on_error=False)
     assert not result.success
     failed = [e for e in result.all_events if e.is_step_failure]
     assert [e.step_key for e in failed] == ["book"]
@@ -113,7 +108,7 @@ def test_a_middle_month_is_not_rebuilt_without_what_follows(whole):
 
 def test_from_a_middle_month_to_the_latest_changes_nothing(whole):
     before = hashes(whole[0])
-    _, result = run(whole[0], [("2010-06-01", MONTHS[-1])])
+    result = run(whole[0], [("2010-06-01", MONTHS[-1])])
     assert result.success
     assert hashes(whole[0]) == before
 

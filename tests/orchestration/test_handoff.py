@@ -1,0 +1,182 @@
+"""The cut in the graph: what may leave, what comes back, and what a sensor makes of it."""
+
+import datetime as dt
+
+import dagster as dg
+import msgspec
+import polars as pl
+import pytest
+
+from assets.trade_execution import refuse_rebuilds
+from contracts.codec import from_json, to_json
+from contracts.envelope import Envelope
+from contracts.errors import HandoffRefusedError
+from contracts.events import CoordinatedTradingDecisionEvent, Fee, TradeExecutedEvent
+from domain.handoff import decisions_to_issue
+from io_managers.lake import Lake
+from ops_store.errors import DecisionConflictError
+from ops_store.records import IssueRequest, ReportRow
+from orchestration.base.ops import ops_store
+from orchestration.base.settings import Settings
+from orchestration.definitions import build_defs
+from sensors.execution_journal import execution_journal
+from sources.venue_reports import venue_reports_frame
+from tests.orchestration.chain import MONTHS, run, run_daily
+
+EVE = dt.datetime(2010, 8, 19, 20, tzinfo=dt.UTC)
+LIVE = dt.date(2010, 8, 20)
+
+
+@pytest.fixture(scope="module")
+def eve(tmp_path_factory, vendor_dir):
+    """Return the settings of a book that goes live tomorrow, after the daily job of today."""
+    settings = Settings(
+        home=tmp_path_factory.mktemp("eve"), vendor_dir=vendor_dir, now=EVE, go_live_session=LIVE
+    )
+    run(settings, [(MONTHS[0], MONTHS[-2])])
+    assert run_daily(settings).success
+    return settings
+
+
+def issued(settings):
+    with ops_store(settings) as store:
+        return store.issued(book=settings.book)
+
+
+def test_the_daily_job_issues_the_decisions_of_the_session_before_go_live(eve):
+    decisions = Lake(eve.lake_root).read(("portfolio_coordination", "decisions"))
+    today = decisions.filter((pl.col("session") == EVE.date()) & (pl.col("delta_qty") != 0))
+    assert today.height > 10
+    events = issued(eve)
+    assert {e.envelope.event_id for e in events} == set(today["event_id"])
+    assert {e.envelope.mode for e in events} == {"paper"}
+    handed = Lake(eve.lake_root).read(("trade_execution", "handoff"))
+    assert set(handed["decision_id"]) == set(today["event_id"])
+    with ops_store(eve) as store:
+        rows = store.poll(0, limit=1000)
+    assert len(rows) == today.height
+    assert all(len(row.attestations) == 3 for row in rows)
+    assert all(a.passed for row in rows for a in row.attestations.values())
+
+
+def test_running_the_day_again_issues_nothing_more(eve):
+    before = issued(eve)
+    assert run_daily(eve).success
+    assert issued(eve) == before
+
+
+def test_a_backfill_hands_nothing_off(eve, vendor_dir, tmp_path):
+    settings = eve.model_copy(update={"home": tmp_path})
+    result = run(settings, [(MONTHS[0], MONTHS[-1])])
+    assert result.success
+    assert issued(settings) == []
+    assert not Lake(settings.lake_root).exists(("trade_execution", "handoff"))
+
+
+@pytest.mark.parametrize("tag", ["dagster/backfill", "dagster/asset_partition_range_start"])
+def test_a_run_that_rebuilds_may_not_hand_off(tag):
+    with pytest.raises(HandoffRefusedError, match=tag):
+        refuse_rebuilds({tag: "x"})
+
+
+def test_another_payload_under_an_issued_key_is_refused_and_opens_an_incident(eve):
+    (first, *_) = issued(eve)
+    other = msgspec.structs.replace(
+        first, delta_qty=first.delta_qty + 1,
+        envelope=msgspec.structs.replace(first.envelope, event_id="f" * 64),
+    )  # fmt: skip
+    with ops_store(eve) as store:
+        row = store.poll(0, limit=1)[0]
+        request = IssueRequest(
+            decision=other, symbol=row.symbol, content_hashes=row.content_hashes,
+            attestation_ids=row.attestation_ids,
+        )  # fmt: skip
+        with pytest.raises(DecisionConflictError):
+            store.issue(book=eve.book, mode="paper", requests=[request])
+        assert [i.kind for i in store.incidents()] == ["decision_conflict"]
+        assert store.issued(book=eve.book)[0] == first
+
+
+def decisions(*rows):
+    return pl.DataFrame(
+        [{"session": s, "instrument_id": n, "delta_qty": d} for s, n, d in rows],
+        schema={"session": pl.Date, "instrument_id": pl.String, "delta_qty": pl.Int64},
+    )
+
+
+@pytest.mark.parametrize(
+    ("go_live", "names"),
+    [(None, []), (LIVE, ["US.A"]), (dt.date(2010, 8, 23), []), (dt.date(2010, 1, 4), ["US.A"])],
+)
+def test_only_the_newest_changes_leave_and_only_for_live_sessions(go_live, names):
+    table = decisions(
+        (EVE.date(), "US.B", 0), (EVE.date(), "US.A", 5), (dt.date(2010, 8, 18), "US.C", 5)
+    )
+    chosen = decisions_to_issue(table, last=EVE.date(), following=LIVE, go_live=go_live)
+    assert chosen["instrument_id"].to_list() == names
+
+
+def report(offset, kind, payload=b"{}", session="2010-08-19"):
+    return ReportRow(
+        segment=1, offset=offset, kind=kind, decision_id="d", cl_ord_id="Q1", exec_id=f"E{offset}",
+        instrument_id="US.A", session=session, payload=payload, recorded_ns=1,
+    )  # fmt: skip
+
+
+def trade(decision: CoordinatedTradingDecisionEvent):
+    return TradeExecutedEvent(
+        envelope=Envelope(
+            event_id="t" * 64, event_type="TradeExecutedEvent", event_time_ns=1,
+            knowledge_time_ns=1, mode="paper", asset_key="a", partition="p", run_id="",
+        ),
+        cl_ord_id="Q1", order_id="O1", exec_id="E2", exec_ref_id=None, exec_type="F",
+        broker="paper", mic="XNYS", instrument_id=decision.instrument_id, session=LIVE,
+        side="buy", last_qty=7, last_px=decision.arrival_price, cum_qty=7, leaves_qty=0,
+        liquidity="removed", fees=(Fee("commission", 35, "USD"),),
+        transact_time_ns=1_282_311_000_123_456_789, settlement_date=dt.date(2010, 8, 25),
+        decision_id=decision.envelope.event_id,
+    )  # fmt: skip
+
+
+def test_reports_become_rows_of_the_month_of_their_trade_date(eve):
+    (decision, *_) = issued(eve)
+    executed = trade(decision)
+    reports = [
+        report(1, "acknowledged"),
+        report(2, "fill", to_json(executed)),
+        report(3, "expired", session="2010-07-30"),
+    ]
+    frame = venue_reports_frame(reports, ["2010-08-01"])
+    assert frame["kind"].to_list() == ["acknowledged", "fill"]
+    row = frame.row(1, named=True)
+    assert (row["session"], row["last_qty"], row["commission_minor"]) == (LIVE, 7, 35)
+    assert row["transact_time"].microsecond == 123_456
+    assert from_json(to_json(executed), TradeExecutedEvent) == executed
+
+
+def test_the_sensor_asks_for_a_run_once_per_journal_position(eve):
+    sensor = execution_journal(eve)
+    defs = build_defs(eve)
+
+    def tick(cursor):
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(
+                cursor=cursor, repository_def=defs.get_repository_def(), instance=instance
+            )
+            return sensor.evaluate_tick(context)
+
+    assert tick(None).skip_message == "No new reports."
+    with ops_store(eve) as store:
+        store.append_reports([report(64, "acknowledged")])
+    first = tick(None)
+    assert [r.partition_key for r in first.run_requests] == [MONTHS[-1]]
+    assert first.cursor == "1-64"
+    assert tick(first.cursor).skip_message == "No new reports."
+
+
+def test_a_book_that_only_backtests_has_no_store_and_no_sensor_runs(tmp_path):
+    settings = Settings(home=tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        data = execution_journal(settings).evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert "only backtests" in data.skip_message
+    assert not (tmp_path / "ops.db").exists()
