@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.live import configs, execution_root, processes
+from cli.venue_session import write_replay
 from contracts.errors import ConfigurationError
+from execution.config import read_config
 from execution.control import ServiceClient
 from execution.processes import free_port
 from orchestration.base.ops import ops_store
@@ -17,6 +22,11 @@ from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Look at the execution service, and command it.")
 console = Console()
+
+
+ORDER_COLUMNS = (
+    "cl_ord_id", "instrument_id", "side", "qty_lots", "cum_lots", "state", "limit_price", "reason"
+)  # fmt: skip
 
 
 def _client() -> ServiceClient:
@@ -43,7 +53,7 @@ def status() -> None:
 @app.command()
 def orders() -> None:
     """Show the orders, oldest first."""
-    _table(_client().orders())
+    _table([{name: row[name] for name in ORDER_COLUMNS} for row in _client().orders()])
 
 
 @app.command()
@@ -80,9 +90,7 @@ def release() -> None:
 
 
 @app.command()
-def run(
-    seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
-) -> None:
+def run() -> None:
     """Run the paper venue and the service on it until interrupted."""
     settings = read_settings()
     if settings.go_live_session is None:
@@ -90,31 +98,35 @@ def run(
             "This book only backtests.",
             remedy="set QUANTIVISTA_GO_LIVE_SESSION to the first session that is executed",
         )
-    run_until_interrupted(settings, seconds)
+    with trading(settings):
+        until_interrupted()
 
 
-def run_until_interrupted(settings: Settings, seconds: float | None = None) -> None:
-    """Keep venue and service up; a session file in the execution directory is replayed."""
-    with ops_store(settings):  # bring the store's schema up before the service opens it
-        venue, service = configs(settings, free_port())
+@contextmanager
+def trading(settings: Settings) -> Iterator[None]:
+    """Keep a paper venue and a service on it up; both go on from where they stopped."""
+    with ops_store(settings):
+        pass  # the store's schema is current before the service opens it
+    root = execution_root(settings)
+    if not (root / "session.jsonl").exists():
+        write_replay(settings, settings.last_session(), root / "session.jsonl")
+    before = root / "service" / "config.json"
+    opening = read_config(before).opening_lots if before.exists() else {}
+    venue, service = configs(settings, free_port(), opening)
     with processes(venue, service) as (_, child):
         console.print(f"Service {child.pid} is ready; `quantivista exec status` shows it.")
-        _wait(seconds)
+        yield
+        console.print("Stopping: the service drains, then the venue ends.")
 
 
-def _wait(seconds: float | None) -> None:
-    import signal
+def until_interrupted() -> None:
+    """Return on Ctrl-C or SIGTERM."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        if seconds is None:
-            signal.pause()
-        else:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            signal.signal(signal.SIGALRM, stop)
-            signal.pause()
+        signal.pause()
     except KeyboardInterrupt:
-        console.print("Stopping: the service drains, then the venue ends.")
+        console.print()

@@ -1,8 +1,11 @@
 """Commands for people at a terminal. Each prints what it did and where the result is."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -104,14 +107,22 @@ def backfill(
 
 
 @app.command()
-def dev() -> None:
-    """Run the Dagster UI and daemon on loopback until interrupted."""
+def dev(port: Annotated[int, typer.Option(help="Of the Dagster UI.")] = 3000) -> None:
+    """Run the Dagster UI and daemon on loopback, and service and venue of a book that is live.
+
+    One Ctrl-C stops all.
+    """
     settings = read_settings()
-    with instance_of(settings):
-        console.print("Dagster starts on http://127.0.0.1:3000; Ctrl-C stops it.")
-    root = Path(__file__).parent.parent
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-w", "workspace.yaml"]
-    raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603
+    live = settings.go_live_session is not None
+    with instance_of(settings), executing.trading(settings) if live else nullcontext():
+        console.print(f"Dagster starts on http://127.0.0.1:{port}; Ctrl-C stops everything.")
+        command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+        with subprocess.Popen(  # noqa: S603
+            [*command, "-w", "workspace.yaml"], cwd=Path(__file__).parent.parent,
+            start_new_session=True,
+        ) as dagster:  # fmt: skip
+            executing.until_interrupted()
+            os.killpg(dagster.pid, signal.SIGINT)
 
 
 @app.command()

@@ -42,6 +42,8 @@ class Child:
                 stderr=log,
                 cwd=_ROOT,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                # A Ctrl-C at the terminal is for the parent, which stops its children in order.
+                start_new_session=True,
             )
 
     @property
