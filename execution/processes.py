@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from contracts.codec import to_json
 from execution.config import ServiceConfig
 from execution.errors import ExecutionError
+from execution.observe import ENDPOINT_FILE
 from execution.venue.config import VenueConfig
 
 # The repository's root: `python -m execution` must find the packages beside this one.
@@ -32,8 +34,7 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", self._module, "--config", str(self._config_path)]
-        # An endpoint of an instance that was killed would be taken for this one's.
-        (self.state_dir / "endpoint.json").unlink(missing_ok=True)
+        _forget_dead(self.state_dir / ENDPOINT_FILE)
         with (self.state_dir / "log.jsonl").open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
@@ -84,6 +85,19 @@ class Child:
         if self._process.poll() is None:
             raise ExecutionError(f"{self._module} is still running.", remedy="stop it first")
         self._process = self._spawn()
+
+
+def _forget_dead(endpoint: Path) -> None:
+    """Remove the endpoint of an instance that was killed: it would be taken for the next one's.
+
+    That of a living instance stays, because it is the next one that will be refused.
+    """
+    try:
+        os.kill(int(json.loads(endpoint.read_text())["pid"]), 0)
+    except FileNotFoundError:
+        return
+    except (ProcessLookupError, ValueError, KeyError):
+        endpoint.unlink(missing_ok=True)
 
 
 def start_venue(config: VenueConfig) -> Child:

@@ -4,6 +4,8 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -104,6 +106,8 @@ def test_a_second_instance_is_refused(line: World) -> None:
     until("refused", lambda: second.exit_code is not None)
     assert second.exit_code == 3
     assert "LockHeldError" in (line.root / "service" / "log.jsonl").read_text()
+    line.trade(decision("US.AAPL", 100))
+    assert line.market.order_messages() == 1
 
 
 def test_sigterm_drains_and_the_next_start_goes_on(line: World) -> None:
@@ -234,15 +238,24 @@ def test_an_order_the_venue_lost_is_sent_again_under_the_same_id(tmp_path: Path)
 
 
 def test_metrics_and_logs_tell_and_keep_secrets(line: World) -> None:
-    from urllib.request import urlopen
-
-    port = line.client._http.endpoint()["port"]
-    with urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+    endpoint = line.client._http.endpoint()
+    base = f"http://127.0.0.1:{endpoint['port']}"
+    with urlopen(f"{base}/metrics") as response:  # noqa: S310 - loopback
         text = response.read().decode()
     assert "quantivista_execution_session_ready 1" in text
     assert "quantivista_execution_orders_unknown 0" in text
-    token = line.client._http.endpoint()["token"]
-    assert token not in (line.root / "service" / "log.jsonl").read_text()
+    for headers, path, status in [
+        ({}, "/cancel", 403),
+        ({"X-QuantiVista-Token": "guess"}, "/resume", 403),
+        ({"X-QuantiVista-Token": endpoint["token"]}, "/nothing", 404),
+        ({"X-QuantiVista-Token": endpoint["token"]}, "/cancel", 400),
+    ]:
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(f"{base}{path}", data=b"{}", headers=headers))  # noqa: S310
+        assert refused.value.code == status
+        refused.value.close()
+    assert (line.root / "service" / "endpoint.json").stat().st_mode & 0o077 == 0
+    assert endpoint["token"] not in (line.root / "service" / "log.jsonl").read_text()
 
 
 def test_a_restarted_venue_still_knows_its_orders(line: World) -> None:
