@@ -69,11 +69,7 @@ def step(
     BookError
         When the session does not follow the state's, or a fill does not fit its order.
     """
-    if state.session is not None and market.session <= state.session:
-        raise BookError(
-            f"Session {market.session} does not follow {state.session}.",
-            remedy="step forward from the closing state of the session before",
-        )
+    _require_order(state, market)
     events = StepEvents()
     ledger = Ledger(state, market.session, policy.currency, (policy.hash, LOGIC_VERSION))
     events.ledger = ledger
@@ -87,19 +83,7 @@ def step(
     _book_fills(events, ledger, pending, executed, market, policy)
     _mark(ledger, market)
     close_ended(ledger, policy.stale_sessions_max)
-    blocked = dict(state.blocked)
-    for name in sorted(market.bars):
-        if market.bars[name].unexplained_jump:
-            blocked.setdefault(name, market.session)
-    closing = msgspec.structs.replace(
-        state,
-        session=market.session,
-        cash_minor=ledger.cash_minor,
-        funded=True,
-        positions={name: ledger.positions[name] for name in sorted(ledger.positions)},
-        pending=(),
-        blocked=blocked,
-    )
+    closing = _closing(state, ledger, market)
     _value(events, closing, market, state.last_nav_minor)
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
     last = state.last_rebalance_index
@@ -115,6 +99,30 @@ def step(
             last_rebalance_index=market.session_index,
         )
     return closing, events
+
+
+def _require_order(state: BookState, market: Market) -> None:
+    if state.session is not None and market.session <= state.session:
+        raise BookError(
+            f"Session {market.session} does not follow {state.session}.",
+            remedy="step forward from the closing state of the session before",
+        )
+
+
+def _closing(state: BookState, ledger: Ledger, market: Market) -> BookState:
+    blocked = dict(state.blocked)
+    for name in sorted(market.bars):
+        if market.bars[name].unexplained_jump:
+            blocked.setdefault(name, market.session)
+    return msgspec.structs.replace(
+        state,
+        session=market.session,
+        cash_minor=ledger.cash_minor,
+        funded=True,
+        positions={name: ledger.positions[name] for name in sorted(ledger.positions)},
+        pending=(),
+        blocked=blocked,
+    )
 
 
 def _book_fills(

@@ -1,9 +1,13 @@
 """Small hand-made markets for tests of the book."""
 
 import datetime as dt
+import json
 
 from domain.book.market import Bar, Market, SignalView
 from domain.book.policy import BookPolicy
+from domain.book.simulate import simulated_fills
+from domain.book.state import BookState
+from domain.book.step import step
 
 DAY = dt.date(2010, 1, 4)
 POLICY = BookPolicy(
@@ -41,3 +45,20 @@ def market(day, bars, *, actions=(), sectors=None):
 
 def signal(expected_return, volatility=0.05, *, abstain=False):
     return SignalView("signal", expected_return, volatility, abstain)
+
+
+def advance(days, policy=POLICY, signals=None, state=None):
+    """Step through markets; return the last state and every step's events."""
+    state, found = state or BookState(), []
+    for day in days:
+        state, events = step(state, day, signals or {}, simulated_fills, policy)
+        found.append(events)
+    return state, found
+
+
+def decision_of(events, name):
+    return next(d for d in events.rebalance.decisions if d.instrument_id == name)
+
+
+def rules(decision):
+    return [clip["rule"] for clip in json.loads(decision.clips)]

@@ -46,25 +46,23 @@ INSTRUMENTS = pl.DataFrame(
 )
 
 
-def book():
-    """Buy A and C at the open of the second session, half of A sold on the fourth; cash earns 0."""
-    bars = pl.DataFrame(
-        [
-            {"instrument_id": name, "session": day, "close": close, "adj_close": close}
-            for name, closes in CLOSES.items()
-            for day, close in zip(DAYS, closes, strict=True)
-            if close is not None
-        ]
-    )
-    fills = [
-        (DAYS[1], "US.A", "buy", 400, 101.0, 30, 40),
-        (DAYS[1], "US.C", "buy", 1000, 20.2, 20, 10),
-        (DAYS[3], "US.A", "sell", 200, 100.0, 15, 20),
-    ]
+FILLS = [
+    (DAYS[1], "US.A", "buy", 400, 101.0, 30, 40),
+    (DAYS[1], "US.C", "buy", 1000, 20.2, 20, 10),
+    (DAYS[3], "US.A", "sell", 200, 100.0, 15, 20),
+]
+TRADES = ("session", "instrument_id", "side", "last_px", "notional_minor", "commission_minor",
+          "spread_cost_minor")  # fmt: skip
+EQUITY = ("session", "month", "nav_minor", "daily_return", "commission_minor",
+          "spread_cost_minor")  # fmt: skip
+
+
+def valued():
+    """Return the equity and position rows that FILLS lead to; cash earns 0."""
     cash, quantity, equity, positions, last = 10_000_000, {}, [], [], {}
     for i, day in enumerate(DAYS):
         commission = spread = 0
-        for when, name, side, qty, price, fee, half in fills:
+        for when, name, side, qty, price, fee, half in FILLS:
             if when == day:
                 sign = 1 if side == "buy" else -1
                 quantity[name] = quantity.get(name, 0) + sign * qty
@@ -74,47 +72,29 @@ def book():
         value = {n: round(q * last[n] * 100) for n, q in quantity.items()}
         nav = cash + sum(value.values())
         positions += [(day, n, v / nav) for n, v in value.items()]
-        before = equity[-1][2] if equity else None
-        equity.append(
-            (
-                day,
-                day.strftime("%Y-%m-01"),
-                nav,
-                nav / before - 1 if before else None,
-                commission,
-                spread,
-            )
-        )
-    trades = pl.DataFrame(
-        [(d, n, s, p, round(q * p * 100), c, h) for d, n, s, q, p, c, h in fills],
-        schema=[
-            "session",
-            "instrument_id",
-            "side",
-            "last_px",
-            "notional_minor",
-            "commission_minor",
-            "spread_cost_minor",
-        ],
-        orient="row",
+        daily = nav / equity[-1][2] - 1 if equity else None
+        equity.append((day, day.strftime("%Y-%m-01"), nav, daily, commission, spread))
+    return equity, positions
+
+
+def book():
+    """Buy A and C at the open of the second session, half of A sold on the fourth."""
+    bars = pl.DataFrame(
+        [
+            {"instrument_id": name, "session": day, "close": close, "adj_close": close}
+            for name, closes in CLOSES.items()
+            for day, close in zip(DAYS, closes, strict=True)
+            if close is not None
+        ]
     )
+    equity, positions = valued()
+    trades = [(d, n, s, p, round(q * p * 100), c, h) for d, n, s, q, p, c, h in FILLS]
     return {
         "positions": pl.DataFrame(
             positions, schema=["session", "instrument_id", "weight"], orient="row"
         ),
-        "trades": trades,
-        "equity": pl.DataFrame(
-            equity,
-            schema=[
-                "session",
-                "month",
-                "nav_minor",
-                "daily_return",
-                "commission_minor",
-                "spread_cost_minor",
-            ],
-            orient="row",
-        ),
+        "trades": pl.DataFrame(trades, schema=TRADES, orient="row"),
+        "equity": pl.DataFrame(equity, schema=EQUITY, orient="row"),
         "adjusted_bars": bars,
         "instruments": INSTRUMENTS,
         "benchmark": equal_weight_benchmark(bars, pl.Series("session", DAYS)),

@@ -1,0 +1,109 @@
+"""The book after go-live: issued decisions stand, fills are the venue's."""
+
+import datetime as dt
+from decimal import Decimal
+
+import msgspec
+import polars as pl
+
+from contracts.envelope import Envelope
+from contracts.events import CoordinatedTradingDecisionEvent
+from domain.book.live import executions_from, venue_executions
+from domain.book.simulate import simulated_fills
+from domain.book.state import BookState
+from domain.book.step import step
+from tests.unit.book_cases import DAY, POLICY, advance, bar, decision_of, market
+
+
+def test_the_session_before_go_live_brings_the_book_to_target_in_full():
+    policy = msgspec.structs.replace(POLICY, no_trade_band=0.05)
+    days = [market(i, {"US.A": bar(10), "US.B": bar(10 if i < 3 else 10.2)}) for i in range(4)]
+    days[3] = msgspec.structs.replace(days[3], handover=True)
+    _, events = advance(days, policy)
+    assert events[3].rebalance.request.trigger == "go_live"
+    assert decision_of(events[3], "US.B").delta_qty < 0
+
+
+def issued_from(rebalance, name, **changes):
+    row = next(d for d in rebalance.decisions if d.instrument_id == name)
+    event = CoordinatedTradingDecisionEvent(
+        envelope=Envelope(
+            event_id=row.event_id, event_type="CoordinatedTradingDecisionEvent", event_time_ns=1,
+            knowledge_time_ns=1, mode="paper", asset_key="a", partition="p", run_id="r",
+        ),
+        instrument_id=name, session=row.session, round_number=0, strategy=row.strategy,
+        signal_ids=(), rebalance_id=row.rebalance_id, full_kelly=0.0, fractional_kelly=0.0,
+        target_qty=row.target_qty, delta_qty=row.delta_qty, clips=(),
+        cash_reservation_id=row.cash_reservation_id, limits_version=row.limits_version,
+        arrival_price=Decimal(str(row.arrival_price)), urgency="normal",
+        valid_until_ns=row.valid_until_ns,
+    )  # fmt: skip
+    return msgspec.structs.replace(event, **changes)
+
+
+def test_an_issued_decision_stands_whatever_todays_data_would_decide():
+    day = market(0, {"US.A": bar(10), "US.B": bar(20)})
+    _, (today,) = advance([day])
+    other = issued_from(today.rebalance, "US.A", target_qty=77, delta_qty=77)
+    envelope = msgspec.structs.replace(other.envelope, event_id="f" * 64)
+    other = msgspec.structs.replace(other, envelope=envelope)
+    state, events = step(BookState(), day, {}, simulated_fills, POLICY, {"US.A": other})
+    assert [(o.instrument_id, o.quantity) for o in state.pending] == [("US.A", 77)]
+    assert [(r.instrument_id, r.issued_delta_qty, r.same) for r in events.replay] == [
+        ("US.A", 77, False),
+        ("US.B", 0, False),
+    ]
+    withheld = decision_of(events, "US.B")
+    assert (withheld.delta_qty, withheld.binding_rule) == (0, "not_issued")
+
+
+def test_frozen_decisions_that_agree_with_today_change_nothing():
+    day = market(0, {"US.A": bar(10), "US.B": bar(20)})
+    state, (today,) = advance([day])
+    issued = {name: issued_from(today.rebalance, name) for name in ("US.A", "US.B")}
+    again, events = step(BookState(), day, {}, simulated_fills, POLICY, issued)
+    assert again == state
+    assert events.rebalance == today.rebalance
+    assert [r.same for r in events.replay] == [True, True]
+
+
+def venue_report(kind, order, **changes):
+    row = {
+        "segment": 1, "record_offset": 1, "kind": kind, "event_id": "v", "exec_id": "e1",
+        "exec_ref_id": None, "cl_ord_id": order.cl_ord_id, "order_id": "o", "side": "buy",
+        "last_qty": order.quantity, "last_px": 10.5, "commission_minor": 7, "broker": "paper",
+        "mic": "XNYS", "liquidity": "removed",
+        "transact_time": dt.datetime(2010, 1, 5, 14, 30, tzinfo=dt.UTC),
+    }  # fmt: skip
+    return row | changes
+
+
+def test_after_go_live_fills_come_from_the_venue_and_from_nowhere_else():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    (order,) = state.pending
+    reports = pl.DataFrame(
+        [
+            venue_report("fill", order, last_qty=600),
+            venue_report("fill", order, last_qty=5, exec_id="e2", record_offset=2),
+            venue_report("bust", order, exec_id="e3", exec_ref_id="e2", record_offset=3),
+            venue_report("expired", order, last_qty=0, exec_id="e4", record_offset=4),
+        ],
+        schema_overrides={"exec_ref_id": pl.String},
+    )
+    source = executions_from(DAY, simulated_fills, venue_executions(reports))
+    state, events = step(state, market(1, {"US.A": bar(11)}), {}, source, POLICY)
+    assert state.positions["US.A"].quantity == 600
+    assert [(t.exec_id, t.event_id, t.last_px, t.mic) for t in events.trades] == [
+        ("e1", "v", 10.5, "XNYS")
+    ]
+    assert events.trades[0].commission_minor == 7
+    (row,) = events.orders
+    assert (row.filled_qty, row.status, row.reason) == (
+        600,
+        "partially_filled",
+        "expired_at_venue",
+    )
+    source = executions_from(DAY + dt.timedelta(9), simulated_fills, venue_executions(reports))
+    before, _ = advance([market(0, {"US.A": bar(10)})])
+    _, events = step(before, market(1, {"US.A": bar(11)}), {}, source, POLICY)
+    assert [t.broker for t in events.trades] == ["SIMULATED"]
