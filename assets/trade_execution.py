@@ -11,13 +11,15 @@ from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.policy import BookPolicy
 from domain.event_views import ViewContext, events_of
-from domain.handoff import decisions_to_issue
+from domain.trade_execution.handoff import decisions_to_issue
+from domain.trade_execution.reconcile import reconcile
 from io_managers.lake import Lake
 from io_managers.verdicts import DECISIONS, Judge
 from ops_store.records import Attestation, IssueRequest
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import clock_of, ops_store
 from orchestration.base.settings import Settings
+from sources.broker_statements import read_statements
 from sources.venue_reports import VENUE_REPORTS_SCHEMA, all_reports, venue_reports_frame
 
 # A run that carries one of these rebuilds history. It must never reach a broker.
@@ -89,7 +91,24 @@ def trade_execution_assets(
             # The table is a copy of the store, so that a later session of the month keeps it.
             return handoff_frame(store.issued(book=settings.book), month)
 
-    return [venue_reports, handoff]
+    @lake_asset(
+        "08", "reconciliation", primary_key=["session"], kinds={"polars"}, months=months,
+        tier="report",
+        ins={
+            "trades": dg.AssetIn(["trade_execution", "trades"]),
+            "bars": dg.AssetIn(["market_data", "bars"]),
+        },
+        description="One row is one session that a broker executed: whether its statement, the "
+        "execution service and the lake agree, to the share and the cent. Grain: session. Units: "
+        "shares, cents. Consumers: 09.",
+    )  # fmt: skip
+    def reconciliation(
+        context: dg.AssetExecutionContext, trades: pl.DataFrame, bars: pl.DataFrame
+    ) -> pl.DataFrame:
+        statements = read_statements(settings.statements_root, list(context.partition_keys))
+        return reconcile(statements, trades, bars)
+
+    return [venue_reports, handoff, reconciliation]
 
 
 def refuse_rebuilds(tags: Mapping[str, str]) -> None:

@@ -58,13 +58,9 @@ def run_demo(settings: Settings, console: Console) -> None:
             execute("backfill", eve, instance, console, tags=tags)
         execute("daily", eve, instance, console, partition=months[-1])
         console.print(f"Trading {live} on the paper venue, over FIX 4.4 ...")
-        traded = trade_session(eve, live, console)
+        trade_session(eve, live, console)
         execute("daily", settings, instance, console, partition=live.strftime("%Y-%m-01"))
-    agreed = agreement(settings, traded, live)
-    console.print(
-        f"Service, venue and lake agree: {traded.orders} orders, {agreed.fills} fills, "
-        f"{agreed.shares:,} shares, {agreed.cash:,.2f} USD, {agreed.fees:,.2f} USD of fees."
-    )
+    console.print(agreement(settings, live))
 
 
 def _close_before(settings: Settings, session: dt.date) -> dt.datetime:
@@ -85,7 +81,7 @@ def _forget_execution(settings: Settings) -> None:
             remedy="run the demo in another directory: set QUANTIVISTA_HOME",
         )
     mark.touch()
-    for path in (execution_root(settings), settings.lake_root):
+    for path in (execution_root(settings), settings.statements_root, settings.lake_root):
         shutil.rmtree(path, ignore_errors=True)
     for path in settings.home.glob("ops.db*"):
         path.unlink()

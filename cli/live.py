@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import polars as pl
 from rich.console import Console
 
 from cli.venue_session import write_replay
 from contracts.clock import NS_PER_S
 from contracts.errors import QuantiVistaError
-from domain.book.state import PRICE_SCALE, TICKS_PER_MINOR, price_ticks
+from domain.trade_execution.reconcile import BrokerStatement, StatementFill
 from execution.config import ServiceConfig
 from execution.control import ServiceClient
 from execution.fix.settings import FixConfig
@@ -27,8 +24,9 @@ from execution.venue.control import VenueClient
 from io_managers.lake import Lake
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings
+from sources.broker_statements import write_statement
 
-TRADES = ("trade_execution", "trades")
+RECONCILIATION = ("trade_execution", "reconciliation")
 KILL_TIMEOUT_S = 20.0
 STEP_MS = 2.0
 EXECUTION = "execution"
@@ -36,25 +34,6 @@ EXECUTION = "execution"
 
 class DisagreementError(QuantiVistaError):
     """Service, venue and lake do not agree on what was traded."""
-
-
-class Traded(msgspec.Struct, frozen=True):
-    """What venue and service say at the end of a session."""
-
-    orders: int
-    orders_at_kill: int
-    venue_fills: list[dict[str, Any]]
-    venue_positions: dict[str, dict[str, int]]
-    service_positions: dict[str, dict[str, Any]]
-
-
-class Agreement(msgspec.Struct, frozen=True):
-    """What service, venue and lake all say was traded; money in the currency's units."""
-
-    fills: int
-    shares: int
-    cash: Decimal
-    fees: Decimal
 
 
 def execution_root(settings: Settings) -> Path:
@@ -105,8 +84,10 @@ def processes(venue: VenueConfig, service: ServiceConfig) -> Iterator[tuple[Chil
                 child.kill()
 
 
-def trade_session(eve: Settings, session: dt.date, console: Console) -> Traded:
+def trade_session(eve: Settings, session: dt.date, console: Console) -> None:
     """Send what was handed off over FIX, kill the service half-way, and bring the fills back.
+
+    The venue's end-of-session statement is left beside the lake for the reconciliation.
 
     Parameters
     ----------
@@ -140,57 +121,46 @@ def trade_session(eve: Settings, session: dt.date, console: Console) -> Traded:
         client.wait_decided(issued)
         venue.run(step_ms=STEP_MS)
         client.wait_settled(issued)
-        return Traded(issued, reached, venue.fills(), venue.positions(), client.positions())
+        write_statement(eve.statements_root, _statement(session, issued, venue, client))
 
 
-def agreement(settings: Settings, traded: Traded, session: dt.date) -> Agreement:
-    """Return what was traded when service, venue and lake agree to the share and the cent.
+def _statement(
+    session: dt.date, orders: int, venue: VenueClient, client: ServiceClient
+) -> BrokerStatement:
+    return BrokerStatement(
+        session=session,
+        orders=orders,
+        fills=tuple(StatementFill(**fill) for fill in venue.fills()),
+        broker_positions={
+            symbol: (row["lots"], row["cash_ticks"]) for symbol, row in venue.positions().items()
+        },
+        service_positions={
+            name: (row["lots"], row["cash"]) for name, row in client.positions().items()
+        },
+    )
+
+
+def agreement(settings: Settings, session: dt.date) -> str:
+    """Return in a sentence what service, venue and lake all say was traded.
 
     Raises
     ------
     DisagreementError
-        Naming the first execution or instrument on which they differ.
+        When they do not agree to the share and the cent, naming where.
     """
-    lake = Lake(settings.lake_root)
-    trades = lake.read(TRADES).filter(pl.col("session") == session)
-    ours = {
-        row["exec_id"]: (row["last_qty"], price_ticks(row["last_px"]), row["commission_minor"])
-        for row in trades.iter_rows(named=True)
-    }
-    theirs = {
-        fill["exec_id"]: (fill["lots"], fill["ticks"], round(fill["fee_ticks"] / TICKS_PER_MINOR))
-        for fill in traded.venue_fills
-    }
-    _same("execution", ours, theirs, "lake", "venue")
-    bars = lake.read(("market_data", "bars")).filter(pl.col("session") == session)
-    symbols = dict(bars.select("instrument_id", "symbol").iter_rows())
-    service = {
-        symbols[name]: (row["lots"], Decimal(row["cash"]) * PRICE_SCALE)
-        for name, row in traded.service_positions.items()
-        if row["lots"]
-    }
-    venue = {
-        symbol: (row["lots"], Decimal(row["cash_ticks"]))
-        for symbol, row in traded.venue_positions.items()
-        if row["lots"]
-    }
-    _same("symbol", service, venue, "service", "venue")
-    return Agreement(
-        fills=len(ours),
-        shares=sum(quantity for quantity, _, _ in ours.values()),
-        cash=Decimal(sum(row["cash_ticks"] for row in traded.venue_positions.values()))
-        / PRICE_SCALE,
-        fees=Decimal(sum(fee for _, _, fee in ours.values())) / 100,
+    found = Lake(settings.lake_root).read(RECONCILIATION, where=pl.col("session") == session)
+    if found.is_empty():
+        raise DisagreementError(
+            f"There is no statement for {session}.", remedy="run the session, then the daily job"
+        )
+    row = found.row(0, named=True)
+    if not (row["fills_agree"] and row["positions_agree"]):
+        raise DisagreementError(
+            f"Accounts of {session} differ: {row['differences']}.",
+            remedy="see docs/runbook-unknown-orders.md",
+        )
+    return (
+        f"Service, venue and lake agree: {row['n_orders']} orders, {row['n_fills']} fills, "
+        f"{row['shares']:,} shares, {row['cash_minor'] / 100:,.2f} USD, "
+        f"{row['fees_minor'] / 100:,.2f} USD of fees."
     )
-
-
-def _same(
-    what: str, left: Mapping[str, Any], right: Mapping[str, Any], left_name: str, right_name: str
-) -> None:
-    for key in sorted({*left, *right}):
-        if left.get(key) != right.get(key):
-            raise DisagreementError(
-                f"{what} {key}: the {left_name} says {left.get(key)}, the {right_name} "
-                f"{right.get(key)}.",
-                remedy="see docs/runbook-unknown-orders.md; nothing is issued until it is resolved",
-            )

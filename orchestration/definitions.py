@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -48,17 +49,10 @@ def build_defs(
         *book_assets(environment, months, limits),
         *portfolio_management_assets(environment, months),
     ]
-    primary_keys = {
-        tuple(key.path): metadata["primary_key"]
-        for asset in assets
-        for key, metadata in asset.metadata_by_key.items()
-    }
+    assets += trade_execution_assets(environment, months, limits, _primary_keys(assets))
+    assets += reporting_assets(environment, months, _primary_keys(assets))
     return dg.Definitions(
-        assets=[
-            *assets,
-            *trade_execution_assets(environment, months, limits, primary_keys),
-            *reporting_assets(environment, months, primary_keys),
-        ],
+        assets=assets,
         asset_checks=build_checks(Judge(lake, limits)),
         jobs=[INGEST, BACKFILL, FILLS, DAILY],
         sensors=[execution_journal(environment)],
@@ -66,6 +60,14 @@ def build_defs(
         resources={"lake": DeltaIOManager(lake)},
         executor=dg.in_process_executor,
     )
+
+
+def _primary_keys(assets: Sequence[dg.AssetsDefinition]) -> dict[tuple[str, ...], list[str]]:
+    return {
+        tuple(key.path): list(metadata["primary_key"])
+        for asset in assets
+        for key, metadata in asset.metadata_by_key.items()
+    }
 
 
 # Single-run backfills are a Dagster feature that may still change: the pinned version has it, and

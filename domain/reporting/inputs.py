@@ -65,6 +65,10 @@ SCHEMAS: dict[str, dict[str, DataTypeClass]] = {
         "benchmark_weight": REAL, "portfolio_return": REAL, "benchmark_return": REAL,
         "allocation": REAL, "selection": REAL, "interaction": REAL, "cost": REAL, "residual": REAL,
     },
+    "reconciliation": {
+        "session": DAY, "month": TEXT, "n_orders": WHOLE, "n_fills": WHOLE, "shares": WHOLE,
+        "fills_agree": FLAG, "positions_agree": FLAG, "differences": TEXT,
+    },
     "instruments": {"instrument_id": TEXT, "symbol": TEXT, "name": TEXT},
 }  # fmt: skip
 
@@ -96,6 +100,7 @@ class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: pl.DataFrame | None = None
     coverage: pl.DataFrame | None = None
     attribution: pl.DataFrame | None = None
+    reconciliation: pl.DataFrame | None = None
     instruments: pl.DataFrame | None = None
     quality: ModelQuality | None = None
     notes: tuple[str, ...] = ()

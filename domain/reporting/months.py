@@ -28,6 +28,7 @@ REPORT_TABLES: Mapping[str, tuple[str, str]] = {
     "decisions": ("portfolio_coordination", "decisions"),
     "orders": ("trade_execution", "orders"),
     "trades": ("trade_execution", "trades"),
+    "reconciliation": ("trade_execution", "reconciliation"),
     "cash_entries": ("cash_management", "cash_entries"),
     "signals": ("trading_decision", "signals"),
     "evaluations": ("market_prediction", "evaluations"),

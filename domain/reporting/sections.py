@@ -340,3 +340,22 @@ def _contribution_table(
             for name, gain, share in part.iter_rows()
         ],
     )
+
+
+def agreement_lines(inputs: ReportInputs) -> list[str]:
+    """Return a sentence per session that a broker executed: whether all accounts agree."""
+    found = inputs.table("reconciliation").filter(pl.col("month") == inputs.month)
+    lines = []
+    for row in found.sort("session").iter_rows(named=True):
+        traded = (
+            f"{day(row['session'])}, executed by a broker: {count(row['n_orders'], 'order')}, "
+            f"{count(row['n_fills'], 'fill')}, {count(row['shares'], 'share')}."
+        )
+        agreed = row["fills_agree"] and row["positions_agree"]
+        verdict = (
+            "Service, broker and lake agree to the share and the cent."
+            if agreed
+            else f"They do not agree: {row['differences']}."
+        )
+        lines.append(f"{traded} {verdict}")
+    return lines

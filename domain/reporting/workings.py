@@ -15,7 +15,16 @@ from domain.reporting.evidence import (
 )
 from domain.reporting.figures import basis_points, count, day, minor, money, number, percent, phrase
 from domain.reporting.inputs import ReportInputs
-from domain.reporting.sections import FEW, TOP, Column, Section, Table, display_names, numeric
+from domain.reporting.sections import (
+    FEW,
+    TOP,
+    Column,
+    Section,
+    Table,
+    agreement_lines,
+    display_names,
+    numeric,
+)
 from domain.reporting.sections import nothing as nothing_yet
 
 CASH_ACCOUNTS = ("asset:cash", "cash")
@@ -183,6 +192,7 @@ def _execution(inputs: ReportInputs) -> Section:
             ("Commission", money(done.commission_minor, inputs.currency)),
             ("Spread", money(done.spread_cost_minor, inputs.currency)),
         ],
+        lines=agreement_lines(inputs),
         tables=tables,
         paired=True,
         footnotes=[

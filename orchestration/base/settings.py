@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def statements_root(self) -> Path:
+        """Where brokers' end-of-session statements lie."""
+        return self.home / "statements"
+
+    @property
     def ops_url(self) -> str:
         """SQLAlchemy URL of the operations store."""
         return self.ops_store_url or sqlite_url(self.home / "ops.db")

@@ -12,7 +12,7 @@ from contracts.codec import from_json, to_json
 from contracts.envelope import Envelope
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent, Fee, TradeExecutedEvent
-from domain.handoff import decisions_to_issue
+from domain.trade_execution.handoff import decisions_to_issue
 from io_managers.lake import Lake
 from ops_store.errors import DecisionConflictError
 from ops_store.records import IssueRequest, ReportRow
