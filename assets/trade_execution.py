@@ -72,8 +72,7 @@ def trade_execution_assets(
     def handoff(
         context: dg.AssetExecutionContext, decisions: pl.DataFrame, bars: pl.DataFrame
     ) -> pl.DataFrame:
-        refuse_rebuilds(context.run.tags)
-        month = context.partition_key
+        keys = list(context.partition_keys)
         with ops_store(settings) as store:
             if store is None:
                 return pl.DataFrame(schema=HANDOFF_SCHEMA)
@@ -84,12 +83,13 @@ def trade_execution_assets(
                 go_live=settings.go_live_session,
             )
             if chosen.height:
-                attestations = attest(judge, settings, month, primary_keys)
+                refuse_rebuilds(context.run.tags)
+                attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)
                 requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
                 store.issue(book=settings.book, mode=settings.mode, requests=requests)
             # The table is a copy of the store, so that a later session of the month keeps it.
-            return handoff_frame(store.issued(book=settings.book), month)
+            return handoff_frame(store.issued(book=settings.book), keys)
 
     @lake_asset(
         "08", "reconciliation", primary_key=["session"], kinds={"polars"}, months=months,
@@ -144,20 +144,22 @@ def attest(
     ]
 
 
-def handoff_frame(issued: Sequence[CoordinatedTradingDecisionEvent], month: str) -> pl.DataFrame:
-    """Return the issued decisions of a month with the columns of ``HANDOFF_SCHEMA``."""
+def handoff_frame(
+    issued: Sequence[CoordinatedTradingDecisionEvent], months: Sequence[str]
+) -> pl.DataFrame:
+    """Return the issued decisions of some months with the columns of ``HANDOFF_SCHEMA``."""
     rows = [
         {
             "decision_id": event.envelope.event_id,
             "session": event.session,
-            "month": month,
+            "month": event.envelope.partition,
             "instrument_id": event.instrument_id,
             "delta_qty": event.delta_qty,
             "mode": event.envelope.mode,
             "valid_until": dt.datetime.fromtimestamp(event.valid_until_ns // NS_PER_S, dt.UTC),
         }
         for event in issued
-        if event.envelope.partition == month
+        if event.envelope.partition in months
     ]
     return pl.DataFrame(rows, schema=HANDOFF_SCHEMA)
 

@@ -131,7 +131,7 @@ def _as_issued(
 
 def venue_executions(
     reports: pl.DataFrame,
-) -> Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions]:
+) -> Callable[[Sequence[PendingOrder], Market, BookPolicy, int], Executions]:
     """Return the source of fills of the sessions that a broker executes.
 
     Parameters
@@ -150,9 +150,9 @@ def venue_executions(
             fills.setdefault(row["cl_ord_id"], []).append(_fill(row))
 
     def executions(
-        pending: Sequence[PendingOrder], market: Market, policy: BookPolicy
+        pending: Sequence[PendingOrder], market: Market, policy: BookPolicy, cash_minor: int
     ) -> Executions:
-        del market, policy
+        del market, policy, cash_minor
         found = [fill for order in pending for fill in fills.get(order.cl_ord_id, ())]
         return Executions(tuple(found), reasons)
 
@@ -184,15 +184,15 @@ def _fill(row: Mapping[str, object]) -> Fill:
 
 def executions_from(
     go_live: dt.date | None,
-    simulated: Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions],
-    venue: Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions],
-) -> Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions]:
+    simulated: Callable[[Sequence[PendingOrder], Market, BookPolicy, int], Executions],
+    venue: Callable[[Sequence[PendingOrder], Market, BookPolicy, int], Executions],
+) -> Callable[[Sequence[PendingOrder], Market, BookPolicy, int], Executions]:
     """Return one source of fills: simulated before go-live, the venue's from then on."""
 
     def executions(
-        pending: Sequence[PendingOrder], market: Market, policy: BookPolicy
+        pending: Sequence[PendingOrder], market: Market, policy: BookPolicy, cash_minor: int
     ) -> Executions:
         live = go_live is not None and market.session >= go_live
-        return (venue if live else simulated)(pending, market, policy)
+        return (venue if live else simulated)(pending, market, policy, cash_minor)
 
     return executions

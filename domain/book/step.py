@@ -18,7 +18,8 @@ from domain.book.rows import EquityRow, OrderRow, PositionRow, ReplayRow, TradeR
 from domain.book.state import PRICE_SCALE, BookState, PendingOrder, Position
 
 # Where fills come from: the simulation before go-live, the venue's reports after it.
-FillSource = Callable[[Sequence[PendingOrder], Market, BookPolicy], Executions]
+# It is told the cash before the session's trades, in minor units.
+FillSource = Callable[[Sequence[PendingOrder], Market, BookPolicy, int], Executions]
 
 
 class StepEvents(msgspec.Struct):
@@ -67,7 +68,8 @@ def step(
     Raises
     ------
     BookError
-        When the session does not follow the state's, or a fill does not fit its order.
+        When the session does not follow the state's, a fill does not fit its order, or nothing is
+        left of the book.
     """
     _require_order(state, market)
     events = StepEvents()
@@ -79,7 +81,7 @@ def step(
     if not state.funded:
         ledger.post(CASH, CAPITAL, policy.initial_cash_minor, cause="capital", reference="initial")
     pending = apply_actions(ledger, state.pending, market)
-    executed = fills(pending, market, policy)
+    executed = fills(pending, market, policy, ledger.cash_minor)
     _book_fills(events, ledger, pending, executed, market, policy)
     _mark(ledger, market)
     close_ended(ledger, policy.stale_sessions_max)
@@ -114,7 +116,7 @@ def _closing(state: BookState, ledger: Ledger, market: Market) -> BookState:
     for name in sorted(market.bars):
         if market.bars[name].unexplained_jump:
             blocked.setdefault(name, market.session)
-    return msgspec.structs.replace(
+    closing = msgspec.structs.replace(
         state,
         session=market.session,
         cash_minor=ledger.cash_minor,
@@ -123,6 +125,12 @@ def _closing(state: BookState, ledger: Ledger, market: Market) -> BookState:
         pending=(),
         blocked=blocked,
     )
+    if closing.nav_minor <= 0:
+        raise BookError(
+            f"The book is worth {closing.nav_minor} {ledger.currency} cents on {market.session}.",
+            remedy="it is ruined: look at its positions, and at the prices of that session",
+        )
+    return closing
 
 
 def _book_fills(

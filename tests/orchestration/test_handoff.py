@@ -174,6 +174,20 @@ def test_the_sensor_asks_for_a_run_once_per_journal_position(eve):
     assert tick(first.cursor).skip_message == "No new reports."
 
 
+def test_the_run_that_the_sensor_asks_for_books_the_report(eve):
+    lake = Lake(eve.lake_root)
+    before = lake.read(("portfolio_management", "book_states"))
+    with ops_store(eve) as store:
+        store.append_reports([report(128, "rejected")])
+    job = build_defs(eve).resolve_job_def("fills")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance, partition_key=MONTHS[-1]).success
+    found = lake.read(("trade_execution", "venue_reports"))
+    assert (1, 128) in set(found.select("segment", "record_offset").iter_rows())
+    # The live session has not closed yet: the book stands where it stood.
+    assert lake.read(("portfolio_management", "book_states")).equals(before)
+
+
 def test_a_book_that_only_backtests_has_no_store_and_no_sensor_runs(tmp_path):
     settings = Settings(home=tmp_path)
     with dg.DagsterInstance.ephemeral() as instance:

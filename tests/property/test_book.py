@@ -47,6 +47,8 @@ def test_cash_shares_and_entries_add_up(sessions, signals):
         held = {name: position.quantity for name, position in state.positions.items()}
         assert held == {name: quantity for name, quantity in shares.items() if quantity}
         assert all(quantity > 0 for quantity in held.values())
+        # A sale for less than its commission is the only way below zero.
+        assert state.cash_minor >= -POLICY.commission_min_minor * len(NAMES)
 
 
 @given(days, beliefs)

@@ -255,7 +255,7 @@ def test_a_session_out_of_order_is_refused():
 def test_a_fill_that_does_not_fit_is_refused(order_id, quantity, message):
     state, _ = advance([market(0, {"US.A": bar(10)})])
 
-    def odd(pending, _market, _policy):
+    def odd(pending, *_):
         name = order_id or pending[0].cl_ord_id
         return Executions((Fill(name, quantity, 100_000, 0, 0, "e", "X", "added", 0),))
 
@@ -289,3 +289,22 @@ def test_settlement_follows_the_ladder_of_its_time():
     assert lags == [3, 3, 2, 2, 1]
     days = [DAY + dt.timedelta(i) for i in range(10)]
     assert settlement_date(days, 0) == days[3]
+
+
+def test_an_open_far_above_the_arrival_price_does_not_overdraw_the_account():
+    both = ("US.A", "US.B")
+    days = [market(0, dict.fromkeys(both, bar(10))), market(1, dict.fromkeys(both, bar(16)))]
+    state, (_, events) = advance(days)
+    assert state.cash_minor >= 0
+    assert [(o.instrument_id, o.filled_qty, o.reason) for o in events.orders] == [
+        ("US.A", 4900, None),
+        # 100,000 - 4,900 x 16 - 1 leaves 21,599.00, of which 1.00 is the commission.
+        ("US.B", 1349, "cash"),
+    ]
+
+
+def test_a_book_that_is_worth_nothing_says_so():
+    state = holding(100, price=0.01)
+    state = msgspec.structs.replace(state, cash_minor=-200_00)
+    with pytest.raises(BookError, match="is ruined"):
+        advance([market(1, {"US.A": bar(0.01)})], state=state)
