@@ -6,7 +6,7 @@ import polars as pl
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
 from domain.market_data.instruments import instrument_master, read_symbols
-from domain.market_data.normalise import normalise, read_rows
+from domain.market_data.normalise import normalise, read_rows, with_knowledge_time
 from domain.market_data.reference import ACTIONS, with_permanent_ids
 from domain.reporting.charts import quarantine_by_reason, to_png
 from orchestration.base.metadata import HISTORY, lake_asset, png_metadata, spec
@@ -94,10 +94,11 @@ def market_data_assets(
             sha256=drop["sha256"],
             sessions=settings.sessions(),
         ).in_months(keys, first=keys[0] == months.get_first_partition_key())
+        closes_ns = {entry.session: entry.close_ns for entry in settings.session_times()}
         bars = with_event_ids(
-            with_permanent_ids(known.bars), event_type="NormalizedMarketDataEvent",
-            key="instrument_id", payload=BAR_FIELDS, inputs=["raw_sha256"],
-            logic_version=LOGIC_VERSION,
+            with_knowledge_time(with_permanent_ids(known.bars), closes_ns),
+            event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
+            inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
         counts = known.quarantine["reason"].value_counts(name="n").sort("reason")
         context.add_output_metadata(

@@ -25,6 +25,13 @@ def test_every_line_of_the_vendor_file_is_in_one_table(whole):
     assert bars.height + quarantine.height == len(lines) - 1
 
 
+def test_no_bar_is_known_before_the_close_of_its_session(whole):
+    bars = read(whole, "market_data", "bars")
+    closes = {entry.session: entry.close_ns for entry in whole[0].session_times()}
+    for session, known in bars.select("session", "knowledge_time").unique().iter_rows():
+        assert int(known.timestamp()) * 10**9 == closes[session]
+
+
 def test_the_missing_sessions_are_flagged(whole):
     coverage = read(whole, "market_data", "coverage")
     assert coverage.height == 252
