@@ -11,16 +11,21 @@ from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.policy import BookPolicy
 from domain.event_views import ViewContext, events_of
-from domain.trade_execution.handoff import decisions_to_issue
+from domain.trade_execution.handoff import (
+    decisions_to_issue,
+    require_inputs,
+    require_settled,
+)
 from domain.trade_execution.reconcile import reconcile
 from io_managers.lake import Lake
 from io_managers.verdicts import DECISIONS, Judge
 from ops_store.records import Attestation, IssueRequest
+from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import clock_of, ops_store
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
-from sources.venue_reports import VENUE_REPORTS_SCHEMA, all_reports, venue_reports_frame
+from sources.venue_reports import VENUE_REPORTS_SCHEMA, all_reports, leaves_qty, venue_reports_frame
 
 # A run that carries one of these rebuilds history. It must never reach a broker.
 REBUILD_TAGS = (
@@ -64,13 +69,19 @@ def trade_execution_assets(
         ins={
             "decisions": dg.AssetIn(list(DECISIONS)),
             "bars": dg.AssetIn(["market_data", "bars"]),
+            "signals": dg.AssetIn(["trading_decision", "signals"]),
+            "evaluations": dg.AssetIn(["market_prediction", "evaluations"]),
         },
         description="One row is one decision that was handed to the execution service and is "
         "frozen since. Grain: decision. Units: shares. Consumers: the execution service, by the "
         "outbox.",
     )  # fmt: skip
     def handoff(
-        context: dg.AssetExecutionContext, decisions: pl.DataFrame, bars: pl.DataFrame
+        context: dg.AssetExecutionContext,
+        decisions: pl.DataFrame,
+        bars: pl.DataFrame,
+        signals: pl.DataFrame,
+        evaluations: pl.DataFrame,
     ) -> pl.DataFrame:
         keys = list(context.partition_keys)
         with ops_store(settings) as store:
@@ -84,6 +95,8 @@ def trade_execution_assets(
             )
             if chosen.height:
                 refuse_rebuilds(context.run.tags)
+                require_inputs(chosen, bars, signals, evaluations)
+                require_settled(*earlier_fates(store, settings))
                 attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)
                 requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
@@ -109,6 +122,19 @@ def trade_execution_assets(
         return reconcile(statements, trades, bars)
 
     return [venue_reports, handoff, reconciliation]
+
+
+def earlier_fates(
+    store: OpsStore, settings: Settings
+) -> tuple[list[str], list[tuple[str, str, int | None]]]:
+    """Return the decisions issued for earlier sessions, and what was reported of any."""
+    today = settings.last_session()
+    earlier = [
+        event.envelope.event_id
+        for event in store.issued(book=settings.book)
+        if event.session < today
+    ]
+    return earlier, [(r.decision_id, r.kind, leaves_qty(r)) for r in all_reports(store)]
 
 
 def refuse_rebuilds(tags: Mapping[str, str]) -> None:

@@ -49,16 +49,20 @@ def run_demo(settings: Settings, console: Console) -> None:
             remedy="the demo trades the last session of its data: correct quantivista.toml",
         )
     eve = settings.model_copy(update={"now": _close_before(settings, live)})
-    _forget_execution(settings)
     months = monthly(eve).get_partition_keys()
     with sole_run(settings) as instance:
+        _forget_execution(settings)
         execute("ingest", eve, instance, console)
         if len(months) > 1:
             tags = {RANGE_START_TAG: months[0], RANGE_END_TAG: months[-2]}
             execute("backfill", eve, instance, console, tags=tags)
         execute("daily", eve, instance, console, partition=months[-1])
         console.print(f"Trading {live} on the paper venue, over FIX 4.4 ...")
-        trade_session(eve, live, console)
+        if trade_session(eve, live, console) == 0:
+            raise ConfigurationError(
+                f"The book decided nothing on {eve.last_session()}: {live} has nothing to trade.",
+                remedy="name a session with data before go_live_session",
+            )
         execute("daily", settings, instance, console, partition=live.strftime("%Y-%m-01"))
     console.print(agreement(settings, live))
 

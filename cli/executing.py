@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.live import configs, execution_root, processes
+from cli.live import configs, execution_root, opening_lots, processes
 from cli.venue_session import write_replay
 from contracts.errors import ConfigurationError
-from execution.config import read_config
 from execution.control import ServiceClient
 from execution.processes import free_port
+from execution.venue.control import VenueClient
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings, read_settings
 
@@ -108,15 +108,25 @@ def trading(settings: Settings) -> Iterator[None]:
     with ops_store(settings):
         pass  # the store's schema is current before the service opens it
     root = execution_root(settings)
-    if not (root / "session.jsonl").exists():
-        write_replay(settings, settings.last_session(), root / "session.jsonl")
-    before = root / "service" / "config.json"
-    opening = read_config(before).opening_lots if before.exists() else {}
-    venue, service = configs(settings, free_port(), opening)
+    coming = settings.next_session()
+    # Never the session on whose close the decisions were made: that would be trading on its past.
+    n_bars = write_replay(settings, coming, root / "session.jsonl")
+    if not n_bars:
+        console.print(
+            f"The vendor has no bars of {coming}: the venue is up, with nothing to trade."
+        )
+    venue, service = configs(settings, free_port(), opening_lots(settings))
     with processes(venue, service) as (_, child):
         console.print(f"Service {child.pid} is ready; `quantivista exec status` shows it.")
         yield
         console.print("Stopping: the service drains, then the venue ends.")
+
+
+@app.command()
+def replay() -> None:
+    """Let the venue trade the session that it has loaded: open, run, close."""
+    VenueClient(execution_root(read_settings()) / "venue").run()
+    console.print("The venue replays its session; `quantivista exec orders` follows the orders.")
 
 
 def until_interrupted() -> None:

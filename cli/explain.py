@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from rich.markup import escape
 from rich.tree import Tree
 
 from contracts.errors import LakeError
@@ -33,7 +34,9 @@ class Explanation(msgspec.Struct, frozen=True):
         root = Tree("explanation")
         branch = root
         for name, row in self.links:
-            text = ", ".join(f"{key} {value}" for key, value in row.items() if value is not None)
+            text = escape(
+                ", ".join(f"{key} {value}" for key, value in row.items() if value is not None)
+            )
             branch = branch.add(f"[bold]{name}[/bold]  {text}")
         return root
 

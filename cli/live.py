@@ -15,7 +15,7 @@ from cli.venue_session import write_replay
 from contracts.clock import NS_PER_S
 from contracts.errors import QuantiVistaError
 from domain.trade_execution.reconcile import BrokerStatement, StatementFill
-from execution.config import ServiceConfig
+from execution.config import ServiceConfig, read_config
 from execution.control import ServiceClient
 from execution.fix.settings import FixConfig
 from execution.processes import Child, free_port, start_service, start_venue
@@ -66,6 +66,21 @@ def configs(
     return venue, service
 
 
+def opening_lots(settings: Settings) -> dict[str, int]:
+    """Return what the service held before its journal began, for its limits.
+
+    A service that has run keeps what it was started with: its journal goes on from there.
+    """
+    before = execution_root(settings) / "service" / "config.json"
+    if before.exists():
+        return read_config(before).opening_lots
+    lake, key = Lake(settings.lake_root), ("portfolio_management", "positions")
+    if not lake.exists(key):
+        return {}
+    held = lake.read(key, where=pl.col("session") == settings.last_session())
+    return dict(held.select("instrument_id", "quantity").iter_rows())
+
+
 @contextmanager
 def processes(venue: VenueConfig, service: ServiceConfig) -> Iterator[tuple[Child, Child]]:
     """Start a venue and a service, ready to trade; stop both at the end."""
@@ -84,10 +99,11 @@ def processes(venue: VenueConfig, service: ServiceConfig) -> Iterator[tuple[Chil
                 child.kill()
 
 
-def trade_session(eve: Settings, session: dt.date, console: Console) -> None:
+def trade_session(eve: Settings, session: dt.date, console: Console) -> int:
     """Send what was handed off over FIX, kill the service half-way, and bring the fills back.
 
-    The venue's end-of-session statement is left beside the lake for the reconciliation.
+    Returns how many orders there were. The venue's end-of-session statement is left beside the lake
+    for the reconciliation.
 
     Parameters
     ----------
@@ -98,12 +114,9 @@ def trade_session(eve: Settings, session: dt.date, console: Console) -> None:
     """
     root = execution_root(eve)
     write_replay(eve, session, root / "session.jsonl")
-    holdings = Lake(eve.lake_root).read(("portfolio_management", "positions"))
-    held = holdings.filter(pl.col("session") == eve.last_session())
-    opening = dict(held.select("instrument_id", "quantity").iter_rows())
     with ops_store(eve) as store:
         issued = len(store.issued(book=eve.book)) if store else 0
-    venue_config, service_config = configs(eve, free_port(), opening)
+    venue_config, service_config = configs(eve, free_port(), opening_lots(eve))
     venue = VenueClient(Path(venue_config.state_dir))
     client = ServiceClient(Path(service_config.state_dir))
     with processes(venue_config, service_config) as (_, service):
@@ -122,6 +135,7 @@ def trade_session(eve: Settings, session: dt.date, console: Console) -> None:
         venue.run(step_ms=STEP_MS)
         client.wait_settled(issued)
         write_statement(eve.statements_root, _statement(session, issued, venue, client))
+    return issued
 
 
 def _statement(

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cli import executing
 from cli.demo import demo_settings, run_demo
@@ -58,7 +59,8 @@ def demo() -> None:
     settings = demo_settings()
     done = settings.home / "demo.fingerprint"
     current = fingerprint(settings)
-    if done.exists() and done.read_text() == current:
+    complete = Lake(settings.lake_root).exists(("reporting", "reports"))
+    if complete and done.exists() and done.read_text() == current:
         console.print("Nothing has changed since the last run: no work to do.")
     else:
         run_demo(settings, console)
@@ -98,7 +100,8 @@ def backfill(
     if first > last:
         raise typer.BadParameter(f"{first} lies after {last}; pass the earlier month first.")
     lake = Lake(settings.lake_root)
-    built = max(lake.read(STATES)["month"].to_list()) if lake.exists(STATES) else last
+    months = lake.read(STATES)["month"].to_list() if lake.exists(STATES) else []
+    built = max(months, default=last)
     if built > last:
         console.print(f"The book reaches {built}: a month is rebuilt with all that follow it.")
         last = built
@@ -148,8 +151,9 @@ def explain_command(
 @app.command()
 def clean() -> None:
     """Delete the platform's state: everything below the home directory that it made."""
-    home = read_settings().home
-    if not home.exists():
+    settings = read_settings()
+    home = settings.home
+    if not home.is_dir():
         console.print(f"Nothing to delete: {home} does not exist.", soft_wrap=True)
         return
     if not (home / OWNED).exists() and any(home.iterdir()):
@@ -157,7 +161,8 @@ def clean() -> None:
             f"{home} was not made by this command.",
             remedy="point QUANTIVISTA_HOME at the platform's own directory, or delete it by hand",
         )
-    shutil.rmtree(home)
+    with sole_run(settings):
+        shutil.rmtree(home)
     console.print(f"Deleted {home}.", soft_wrap=True)
 
 
@@ -166,8 +171,12 @@ def main() -> None:
     try:
         app(prog_name="quantivista")
     except QuantiVistaError as error:
-        console.print(f"[red]{error.message}[/red]", soft_wrap=True)
-        console.print(f"Remedy: {error.remedy}", soft_wrap=True)
+        console.print(f"[red]{escape(error.message)}[/red]", soft_wrap=True)
+        console.print(f"Remedy: {escape(error.remedy)}", soft_wrap=True)
+        raise SystemExit(1) from error
+    except OSError as error:
+        console.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+        console.print("Remedy: check the path, its permissions and the free space.")
         raise SystemExit(1) from error
 
 

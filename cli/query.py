@@ -24,7 +24,7 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
         view = f'create view "{group}"."{name}" as select * from '  # noqa: S608
         files = DeltaTable(str(path)).file_uris()
         if files:
-            listed = ", ".join(f"'{file}'" for file in files)
+            listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
             source = f"read_parquet([{listed}], hive_partitioning=true, hive_types_autocast=false)"
         else:
             source = f'"{group}__{name}"'

@@ -38,13 +38,16 @@ run_monitoring:
 
 # Marks a directory as made by the platform, so that `clean` never deletes anything else.
 OWNED = ".quantivista-home"
+# What may lie in a new home directory before the first command has marked it.
+OWN_NAMES = {"run.lock", "quantivista.toml", OWNED, "dagster", "lake", "drops"}
 LAUNCHED_BY = "quantivista/launched_by"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # What decides a run's result, apart from settings and data.
 SOURCE_FOLDERS = (
-    "assets", "contracts", "domain", "io_managers", "ml", "orchestration", "sources"
+    "assets", "cli", "contracts", "domain", "execution", "io_managers", "ml", "ops_store",
+    "orchestration", "sources",
 )  # fmt: skip
 
 
@@ -86,9 +89,14 @@ def sole_run(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 def instance_of(settings: Settings) -> dg.DagsterInstance:
     """Return the Dagster instance of the home directory, making its configuration if absent."""
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster")))
+    # Only a directory that was empty is the platform's, to be deleted by `clean`.
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if all(path.name in OWN_NAMES for path in settings.home.iterdir()):
+        (settings.home / OWNED).touch()
+    # All state lies in the home directory, whatever a DAGSTER_HOME of another project says.
+    home = settings.home / "dagster"
+    os.environ["DAGSTER_HOME"] = str(home)
     home.mkdir(parents=True, exist_ok=True)
-    (settings.home / OWNED).touch()
     config = home / "dagster.yaml"
     if not config.exists():
         config.write_text(DAGSTER_YAML)

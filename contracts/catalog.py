@@ -87,8 +87,10 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _built(
         "CorrelationMatrixUpdatedEvent", ("instrument_analysis", "correlations"), "03", "", "06 09"
     ),
-    _built("InstrumentEvaluatedEvent", ("market_prediction", "evaluations"), "04", "05 09", "15"),
-    _built("TradingSignalEvent", ("trading_decision", "signals"), "05", "06 09", "15"),
+    _built(
+        "InstrumentEvaluatedEvent", ("market_prediction", "evaluations"), "04", "05 08 09", "15"
+    ),
+    _built("TradingSignalEvent", ("trading_decision", "signals"), "05", "06 08 09", "15"),
     _built(
         "CoordinatedTradingDecisionEvent", ("portfolio_coordination", "decisions"), "06", "08 09",
         "15",

@@ -134,8 +134,13 @@ def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
     return _verdict("market_prediction/evaluations", partition, evaluations, rules)
 
 
-def check_decisions(decisions: pl.DataFrame, policy: BookPolicy, partition: str) -> Verdict:
+def check_decisions(
+    decisions: pl.DataFrame, equity: pl.DataFrame, policy: BookPolicy, partition: str
+) -> Verdict:
     """Judge one month of decisions against the limits, independently of how they were sized.
+
+    The weights that the sizer wrote are judged, and so are the shares, at their arrival price and
+    the session's net asset value; shares that only the no-trade band keeps may exceed a cap.
 
     A holding without a price, or blocked, keeps its shares whatever the limits say; its rule says
     so, and it does not count here.
@@ -169,6 +174,16 @@ def check_decisions(decisions: pl.DataFrame, policy: BookPolicy, partition: str)
         ),
         ("over_gross_cap", sum(total > gross + WEIGHT_TOLERANCE for total in by_session)),
         ("over_sector_cap", sum(total > sector + WEIGHT_TOLERANCE for total in by_sector)),
+        (
+            "shares_over_name_cap",
+            _count(
+                free.filter(pl.col("delta_qty") > 0).join(
+                    equity.select("session", "nav_minor"), on="session", how="left"
+                ),
+                pl.col("target_qty") * pl.col("arrival_price") * 100
+                > policy.name_weight_max * pl.col("nav_minor") + 1,
+            ),
+        ),
         (
             "no_arrival_price",
             _count(decisions.filter(pl.col("delta_qty") != 0), pl.col("arrival_price") <= 0),

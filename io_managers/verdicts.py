@@ -62,7 +62,8 @@ class Judge:
 
     def decisions(self, month: str) -> Verdict:
         """Judge the decisions against the limits."""
-        return check_decisions(self.month_of(DECISIONS, month), self._policy, month)
+        equity = self.month_of(("portfolio_management", "equity"), month)
+        return check_decisions(self.month_of(DECISIONS, month), equity, self._policy, month)
 
     def chain(self, month: str) -> Verdict:
         """Judge whether each month up to this one opens as the one before it closed."""

@@ -29,6 +29,7 @@ VENUE_REPORTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "order_id": pl.String,
     "exec_id": pl.String,
     "exec_ref_id": pl.String,
+    "exec_type": pl.String,
     "instrument_id": pl.String,
     "side": pl.String,
     "last_qty": pl.Int64,
@@ -50,6 +51,13 @@ def all_reports(store: OpsStore) -> Iterable[ReportRow]:
     while page := store.reports_after(cursor, limit=REPORTS_PAGE):
         yield from page
         cursor = (page[-1].segment, page[-1].offset)
+
+
+def leaves_qty(report: ReportRow) -> int | None:
+    """Return what an execution leaves of its order to be filled; None for any other report."""
+    if report.kind != TRADES[0]:
+        return None
+    return from_json(report.payload, TradeExecutedEvent).leaves_qty
 
 
 def venue_reports_frame(reports: Iterable[ReportRow], months: Sequence[str]) -> pl.DataFrame:
@@ -90,6 +98,7 @@ def _trade(report: ReportRow) -> dict[str, Any]:
         "cl_ord_id": trade.cl_ord_id,
         "order_id": trade.order_id,
         "exec_ref_id": trade.exec_ref_id,
+        "exec_type": trade.exec_type,
         "side": trade.side,
         "last_qty": trade.last_qty,
         "last_px": float(trade.last_px),

@@ -27,7 +27,9 @@ def apply_actions(
         if bar is None or action.ex_session > market.session:
             continue
         if action.kind == "split" and action.ratio is not None:
-            orders = [_split_order(order, action) for order in orders]
+            split = [_split_order(order, action) for order in orders]
+            # Less than one new share is no order any more.
+            orders = [order for order in split if order.quantity]
         if held is None or held.price_session >= action.ex_session:
             continue
         if action.kind == "split":

@@ -15,12 +15,13 @@ from domain.book.market import Executions, Fill, Market
 from domain.book.policy import BookPolicy
 from domain.book.rebalance import Rebalance
 from domain.book.rows import DecisionRow, ReplayRow
-from domain.book.state import BookState, PendingOrder, price_ticks
+from domain.book.state import PendingOrder, price_ticks
 
 # The decisions of one session as they were issued, by instrument.
 IssuedDecisions = Mapping[str, CoordinatedTradingDecisionEvent]
 
 FILL, BUST = "fill", "bust"
+CORRECTED = "G"  # FIX ExecType of a trade correction
 # Reports that end an order, and what an order row then says.
 ENDS = {"rejected": "rejected", "canceled": "canceled", "expired": "expired_at_venue"}
 
@@ -35,7 +36,7 @@ def by_session(
     return dict(found)
 
 
-def frozen(rebalance: Rebalance, issued: IssuedDecisions, state: BookState) -> Rebalance:
+def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
     """Return a rebalance in which every decision is as it was issued.
 
     A decision that today's data would add was never handed to anyone: it becomes a hold, saying
@@ -46,7 +47,7 @@ def frozen(rebalance: Rebalance, issued: IssuedDecisions, state: BookState) -> R
     for name in sorted({*today, *issued}):
         event, row = issued.get(name), today.get(name)
         if event is not None:
-            rows.append(_as_issued(event, row, state))
+            rows.append(_as_issued(event, row))
         elif row is not None:
             rows.append(_withheld(row) if row.delta_qty else row)
     orders = tuple(
@@ -92,13 +93,10 @@ def _withheld(row: DecisionRow) -> DecisionRow:
     )
 
 
-def _as_issued(
-    event: CoordinatedTradingDecisionEvent, row: DecisionRow | None, state: BookState
-) -> DecisionRow:
+def _as_issued(event: CoordinatedTradingDecisionEvent, row: DecisionRow | None) -> DecisionRow:
     if row is not None and row.event_id == event.envelope.event_id:
         return row
     delta = event.delta_qty
-    held = state.positions.get(event.instrument_id)
     return DecisionRow(
         event_id=event.envelope.event_id,
         session=event.session,
@@ -114,7 +112,8 @@ def _as_issued(
         core_weight=row.core_weight if row else 0.0,
         tilt_weight=row.tilt_weight if row else 0.0,
         target_weight=row.target_weight if row else 0.0,
-        current_qty=held.quantity if held else 0,
+        # What was held when it was issued; today's holding is the replay's business.
+        current_qty=event.target_qty - delta,
         target_qty=event.target_qty,
         delta_qty=delta,
         clips=to_json(event.clips).decode(),
@@ -141,20 +140,23 @@ def venue_executions(
         not count.
     """
     busted = set(reports.filter(pl.col("kind") == BUST)["exec_ref_id"].drop_nulls())
-    fills: dict[str, list[Fill]] = {}
+    fills: dict[dt.date, list[Fill]] = {}
     reasons: dict[str, str] = {}
     for row in reports.sort("segment", "record_offset").iter_rows(named=True):
         if row["kind"] in ENDS:
             reasons[row["cl_ord_id"]] = ENDS[row["kind"]]
-        if row["kind"] == FILL and row["exec_id"] not in busted:
-            fills.setdefault(row["cl_ord_id"], []).append(_fill(row))
+        # A correction takes back the execution it names and stands in its place.
+        executed = row["kind"] == FILL or row["exec_type"] == CORRECTED
+        if executed and row["exec_id"] not in busted:
+            fills.setdefault(row["session"], []).append(_fill(row))
 
     def executions(
         pending: Sequence[PendingOrder], market: Market, policy: BookPolicy, cash_minor: int
     ) -> Executions:
-        del market, policy, cash_minor
-        found = [fill for order in pending for fill in fills.get(order.cl_ord_id, ())]
-        return Executions(tuple(found), reasons)
+        # Every execution of the session, whether or not the book has an order for it: one that
+        # nobody ordered stops the book.
+        del pending, policy, cash_minor
+        return Executions(tuple(fills.get(market.session, ())), reasons)
 
     return executions
 

@@ -75,32 +75,39 @@ def step(
     events = StepEvents()
     ledger = Ledger(state, market.session, policy.currency, (policy.hash, LOGIC_VERSION))
     events.ledger = ledger
-    if not market.bars:
+    pending = apply_actions(ledger, state.pending, market)
+    executed = fills(pending, market, policy, ledger.cash_minor)
+    # A broker may execute in a session of which the vendor sent nothing: that is booked.
+    if not market.bars and not executed.fills:
         events.orders = [_order_row(order, 0, market, "no_market_data") for order in state.pending]
         return msgspec.structs.replace(state, session=market.session, pending=()), events
     if not state.funded:
         ledger.post(CASH, CAPITAL, policy.initial_cash_minor, cause="capital", reference="initial")
-    pending = apply_actions(ledger, state.pending, market)
-    executed = fills(pending, market, policy, ledger.cash_minor)
     _book_fills(events, ledger, pending, executed, market, policy)
     _mark(ledger, market)
     close_ended(ledger, policy.stale_sessions_max)
     closing = _closing(state, ledger, market)
     _value(events, closing, market, state.last_nav_minor)
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
-    last = state.last_rebalance_index
-    due = last is None or market.session_index - last >= policy.rebalance_every_sessions
-    if due or market.handover or issued:
+    if _is_due(state, market, policy) or issued:
         events.rebalance = rebalance(closing, market, signals, policy)
         if issued:
             events.replay = replayed(events.rebalance, issued)
-            events.rebalance = frozen(events.rebalance, issued, closing)
+            events.rebalance = frozen(events.rebalance, issued)
         closing = msgspec.structs.replace(
             closing,
             pending=events.rebalance.orders,
             last_rebalance_index=market.session_index,
         )
     return closing, events
+
+
+def _is_due(state: BookState, market: Market, policy: BookPolicy) -> bool:
+    if not market.bars:
+        return False  # nothing to decide on: the rebalance waits for the next session
+    last = state.last_rebalance_index
+    waited = last is None or market.session_index - last >= policy.rebalance_every_sessions
+    return waited or market.handover
 
 
 def _require_order(state: BookState, market: Market) -> None:
@@ -249,7 +256,7 @@ def _mark(ledger: Ledger, market: Market) -> None:
             ledger.positions[name] = Position(
                 held.quantity, held.cost_basis_minor, bar.close_ticks, market.session
             )
-        elif held.price_session < market.session:
+        elif held.price_session < market.session and market.bars:
             ledger.positions[name] = msgspec.structs.replace(
                 held, stale_sessions=held.stale_sessions + 1
             )

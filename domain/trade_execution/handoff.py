@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
 import polars as pl
+
+from contracts.errors import HandoffRefusedError
+
+# Reports after which nothing more happens to an order.
+TERMINAL = frozenset({"rejected", "canceled", "expired", "refused", "unreached", "resolved"})
 
 
 def decisions_to_issue(
@@ -28,3 +34,57 @@ def decisions_to_issue(
     return decisions.filter((pl.col("session") == last) & (pl.col("delta_qty") != 0)).sort(
         "instrument_id"
     )
+
+
+def require_inputs(
+    chosen: pl.DataFrame, bars: pl.DataFrame, signals: pl.DataFrame, evaluations: pl.DataFrame
+) -> None:
+    """Refuse decisions that rest on bars, signals or evaluations which are not there any more.
+
+    Attestations speak of what lies in the lake now. A decision made before a table was rewritten
+    rests on something else, and must be made again.
+
+    Raises
+    ------
+    HandoffRefusedError
+        Naming the table and the first decision that rests on what it no longer holds.
+    """
+    named = signals.filter(pl.col("event_id").is_in(chosen["signal_id"].drop_nulls().implode()))
+    links = (
+        ("market_data/bars", chosen["bar_id"], bars["event_id"]),
+        ("trading_decision/signals", chosen["signal_id"].drop_nulls(), signals["event_id"]),
+        ("market_prediction/evaluations", named["evaluation_id"], evaluations["event_id"]),
+    )
+    for table, wanted, found in links:
+        missing = sorted(set(map(str, wanted)) - set(found))
+        if missing:
+            raise HandoffRefusedError(
+                f"{len(missing)} decisions rest on rows that {table} does not hold any more, e.g. "
+                f"{missing[0]}.",
+                remedy="rebuild the month with the daily job, so that decisions and data agree",
+            )
+
+
+def require_settled(earlier: Iterable[str], reports: Iterable[tuple[str, str, int | None]]) -> None:
+    """Refuse to decide on positions that an open order may still change.
+
+    Parameters
+    ----------
+    earlier : iterable of str
+        Ids of the decisions issued for earlier sessions.
+    reports : iterable of (decision id, kind, leaves quantity)
+        What execution reported; a fill with nothing left ends its order.
+
+    Raises
+    ------
+    HandoffRefusedError
+        When the fate of an earlier decision is not known yet.
+    """
+    ended = {decision for decision, kind, leaves in reports if kind in TERMINAL or leaves == 0}
+    unknown = sorted(set(earlier) - ended)
+    if unknown:
+        raise HandoffRefusedError(
+            f"{len(unknown)} earlier decisions have no final report yet, e.g. {unknown[0]}.",
+            remedy="see `quantivista exec orders` and docs/runbook-unknown-orders.md; run the "
+            "daily job again when execution has reported",
+        )

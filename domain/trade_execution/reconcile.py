@@ -86,20 +86,32 @@ def reconcile(
 
 def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -> dict[str, object]:
     lake = {
-        row["exec_id"]: (row["last_qty"], price_ticks(row["last_px"]), row["commission_minor"])
+        row["exec_id"]: (
+            row["cl_ord_id"],
+            row["side"],
+            row["last_qty"],
+            price_ticks(row["last_px"]),
+            row["commission_minor"],
+        )
         for row in trades.iter_rows(named=True)
     }
     broker = {
-        fill.exec_id: (fill.lots, fill.ticks, round(fill.fee_ticks / TICKS_PER_MINOR))
+        fill.exec_id: (
+            fill.cl_ord_id,
+            fill.side,
+            fill.lots,
+            fill.ticks,
+            round(fill.fee_ticks / TICKS_PER_MINOR),
+        )
         for fill in statement.fills
     }
     symbols = dict(bars.select("instrument_id", "symbol").iter_rows())
     service = {
         symbols.get(name, name): (lots, int(Decimal(cash) * PRICE_SCALE))
         for name, (lots, cash) in statement.service_positions.items()
-        if lots
+        if lots or Decimal(cash)
     }
-    positions = {name: tuple(one) for name, one in statement.broker_positions.items() if one[0]}
+    positions = {name: tuple(one) for name, one in statement.broker_positions.items() if any(one)}
     fills_differ = _differences("execution", broker, lake, "lake")
     positions_differ = _differences("position", positions, service, "service")
     signs = {"buy": -1, "sell": 1}
@@ -112,7 +124,7 @@ def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -
         "cash_minor": sum(
             signs[fill.side] * value_minor(fill.lots, fill.ticks) for fill in statement.fills
         ),
-        "fees_minor": sum(fee for _, _, fee in broker.values()),
+        "fees_minor": sum(one[-1] for one in broker.values()),
         "fills_agree": not fills_differ,
         "positions_agree": not positions_differ,
         "differences": "; ".join([*fills_differ, *positions_differ][:DIFFERENCES_SHOWN_MAX]),

@@ -31,6 +31,8 @@ from domain.market_data.sessions import SESSIONS_AHEAD, SessionTimes
 from ops_store.connection import sqlite_url
 
 # The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
+# Calendars are not published further ahead.
+LAST_YEAR = 2100
 EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
 EMBEDDED_HISTORY_START = dt.date(2009, 8, 1)
 
@@ -79,6 +81,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        if self.calendar not in xcals.get_calendar_names():
+            raise ValueError(f"calendar={self.calendar} is not one of exchange_calendars")
+        if self.now != "system" and self.now.year > LAST_YEAR:
+            raise ValueError(f"now={self.now} lies after {LAST_YEAR}")
         if self.now != "system" and self.now.tzinfo is None:
             raise ValueError(f"now={self.now} has no UTC offset; write e.g. 2010-08-20T20:00:00Z")
         if self.history_start.day != 1:
@@ -192,7 +198,7 @@ def read_settings() -> Settings:
             f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
             for item in error.errors()
         )
-    except (tomllib.TOMLDecodeError, SettingsError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
         found = str(error)
     raise ConfigurationError(
         f"The settings do not fit: {found}.",

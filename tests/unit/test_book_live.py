@@ -5,8 +5,10 @@ from decimal import Decimal
 
 import msgspec
 import polars as pl
+import pytest
 
 from contracts.envelope import Envelope
+from contracts.errors import BookError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.live import executions_from, venue_executions
 from domain.book.simulate import simulated_fills
@@ -70,7 +72,9 @@ def test_frozen_decisions_that_agree_with_today_change_nothing():
 def venue_report(kind, order, **changes):
     row = {
         "segment": 1, "record_offset": 1, "kind": kind, "event_id": "v", "exec_id": "e1",
-        "exec_ref_id": None, "cl_ord_id": order.cl_ord_id, "order_id": "o", "side": "buy",
+        "exec_ref_id": None, "exec_type": "F",
+        "session": DAY + dt.timedelta(1), "cl_ord_id": order.cl_ord_id, "order_id": "o",
+        "side": "buy",
         "last_qty": order.quantity, "last_px": 10.5, "commission_minor": 7, "broker": "paper",
         "mic": "XNYS", "liquidity": "removed",
         "transact_time": dt.datetime(2010, 1, 5, 14, 30, tzinfo=dt.UTC),
@@ -107,3 +111,50 @@ def test_after_go_live_fills_come_from_the_venue_and_from_nowhere_else():
     before, _ = advance([market(0, {"US.A": bar(10)})])
     _, events = step(before, market(1, {"US.A": bar(11)}), {}, source, POLICY)
     assert [t.broker for t in events.trades] == ["SIMULATED"]
+
+
+def live(*reports):
+    frame = pl.DataFrame(list(reports), schema_overrides={"exec_ref_id": pl.String})
+    return executions_from(DAY, simulated_fills, venue_executions(frame))
+
+
+def test_a_fill_is_booked_although_the_vendor_sent_nothing():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    (order,) = state.pending
+    state, events = step(
+        state, market(1, {}), {}, live(venue_report("fill", order, last_qty=100)), POLICY
+    )
+    assert state.positions["US.A"].quantity == 100
+    assert [t.last_qty for t in events.trades] == [100]
+    assert events.rebalance is None
+
+
+def test_a_fill_that_nobody_ordered_stops_the_book():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    (order,) = state.pending
+    source = live(venue_report("fill", order, cl_ord_id="QSTRANGER"))
+    with pytest.raises(BookError, match="QSTRANGER"):
+        step(state, market(1, {"US.A": bar(10)}), {}, source, POLICY)
+
+
+def test_a_correction_stands_in_the_place_of_what_it_corrects():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    (order,) = state.pending
+    source = live(
+        venue_report("fill", order, last_qty=100, last_px=10.0),
+        venue_report("bust", order, last_qty=100, last_px=10.5, exec_id="e2", exec_ref_id="e1",
+                     exec_type="G", record_offset=2),
+    )  # fmt: skip
+    _, events = step(state, market(1, {"US.A": bar(10)}), {}, source, POLICY)
+    assert [(t.exec_id, t.last_qty, t.last_px) for t in events.trades] == [("e2", 100, 10.5)]
+
+
+def test_an_issued_decision_keeps_the_holding_of_its_day():
+    day = market(0, {"US.A": bar(10)})
+    _, (today,) = advance([day])
+    other = issued_from(today.rebalance, "US.A", target_qty=100, delta_qty=40)
+    envelope = msgspec.structs.replace(other.envelope, event_id="e" * 64)
+    other = msgspec.structs.replace(other, envelope=envelope)
+    _, events = step(BookState(), day, {}, simulated_fills, POLICY, {"US.A": other})
+    row = decision_of(events, "US.A")
+    assert (row.current_qty, row.delta_qty, row.target_qty) == (60, 40, 100)

@@ -23,7 +23,8 @@ BARS = pl.DataFrame({"session": [DAY], "instrument_id": ["US.FPL"], "symbol": ["
 
 
 def trades(**changes):
-    row = {"session": DAY, "exec_id": "E1", "last_qty": 100, "last_px": 50.125,
+    row = {"session": DAY, "exec_id": "E1", "cl_ord_id": "Q1", "side": "buy",
+           "last_qty": 100, "last_px": 50.125,
            "commission_minor": 35}  # fmt: skip
     return pl.DataFrame([row | changes])
 
@@ -39,7 +40,15 @@ def test_equal_accounts_agree_to_the_share_and_the_cent():
 
 
 @pytest.mark.parametrize(
-    "change", [{"last_qty": 99}, {"last_px": 50.1251}, {"commission_minor": 34}, {"exec_id": "E9"}]
+    "change",
+    [
+        {"last_qty": 99},
+        {"last_px": 50.1251},
+        {"commission_minor": 34},
+        {"exec_id": "E9"},
+        {"side": "sell"},
+        {"cl_ord_id": "Q2"},
+    ],
 )
 def test_a_fill_that_differs_is_named(change):
     row = only(STATEMENT, trades(**change))
