@@ -254,7 +254,7 @@ class _Output(msgspec.Struct, frozen=True):
 def _outputs() -> list[_Output]:
     found = []
     for indicator in INDICATORS:
-        # The stubs of TA-Lib leave Function out.
+        # TA-Lib ships type information without Function.
         function = abstract.Function(indicator.function)  # type: ignore[attr-defined]
         function.parameters = dict(indicator.parameters)
         params = {name: float(value) for name, value in indicator.parameters.items()}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from domain.market_data.instruments import MIC_UNKNOWN
 from domain.market_data.reference import CorporateAction
 
 
@@ -63,7 +64,7 @@ class Fill(msgspec.Struct, frozen=True):
     broker: str
     liquidity: str
     transact_ns: int
-    mic: str = "XXXX"
+    mic: str = MIC_UNKNOWN
     order_id: str = ""
     event_id: str = ""
     """Identity of the execution where somebody else gave it one."""

@@ -10,7 +10,7 @@ from contracts.errors import SourceError
 from domain.market_data.reference import RENAMES
 
 UNKNOWN = "unknown"
-# ISO 10383: the vendor does not say on which market an instrument is listed.
+# ISO 10383 gives XXXX to "no market": the vendor does not say where an instrument is listed.
 MIC_UNKNOWN = "XXXX"
 
 
