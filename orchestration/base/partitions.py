@@ -18,7 +18,7 @@ def monthly(settings: Settings) -> dg.MonthlyPartitionsDefinition:
     In a replay the end is given explicitly, so that 2010 does not offer the months since.
     """
     start = settings.history_start.isoformat()
-    if settings.now == "system":
+    if not isinstance(settings.now, dt.datetime):
         return dg.MonthlyPartitionsDefinition(start_date=start, fmt=KEY_FORMAT, end_offset=1)
     first_of_month = settings.now.date().replace(day=1)
     next_month = (first_of_month + dt.timedelta(days=32)).replace(day=1)
