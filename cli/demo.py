@@ -11,6 +11,8 @@ from cli.live import agreement, execution_root, trade_session
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, sole_run
 from contracts.clock import NS_PER_S
 from contracts.errors import ConfigurationError
+from ops_store.migrate import downgrade
+from orchestration.base.ops import ops_store
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 
@@ -79,13 +81,14 @@ def _close_before(settings: Settings, session: dt.date) -> dt.datetime:
 def _forget_execution(settings: Settings) -> None:
     """Start over: book, orders and journal of a demo belong together. Nobody else's are touched."""
     mark = settings.home / DEMO_MARK
-    if settings.ops_store_url is not None or (settings.home / "ops.db").exists() > mark.exists():
+    with ops_store(settings) as store:
+        is_used = store is not None and bool(store.issued(book=settings.book))
+    if settings.ops_store_url is not None or is_used > mark.exists():
         raise ConfigurationError(
-            f"{settings.home} holds decisions that no demo issued.",
-            remedy="run the demo in another directory: set QUANTIVISTA_HOME",
+            f"The ops store of {settings.home} holds decisions that no demo issued.",
+            remedy="run the demo elsewhere: set QUANTIVISTA_HOME, and another database if any",
         )
     mark.touch()
     for path in (execution_root(settings), settings.statements_root, settings.lake_root):
         shutil.rmtree(path, ignore_errors=True)
-    for path in settings.home.glob("ops.db*"):
-        path.unlink()
+    downgrade(settings.ops_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ RECONCILIATION = ("trade_execution", "reconciliation")
 KILL_TIMEOUT_S = 20.0
 STEP_MS = 2.0
 EXECUTION = "execution"
+# Not a setting: with the environment's own prefix it would become one of the next process.
+OPS_STORE_VARIABLE = "EXECUTION_OPS_STORE_URL"
 
 
 class DisagreementError(QuantiVistaError):
@@ -53,9 +56,11 @@ def configs(
     if settings.now != "system":
         # Behind the hand-off's instant: an attestation is not valid before it was issued.
         started_ns = int(settings.instant().timestamp()) * NS_PER_S + NS_PER_S
+    # The configuration is a file, and this URL may hold a password: only its variable is written.
+    os.environ[OPS_STORE_VARIABLE] = settings.ops_url
     service = ServiceConfig(
         state_dir=str(root / "service"),
-        ops_store_url=settings.ops_url,
+        ops_store_url=f"env:{OPS_STORE_VARIABLE}",
         mode=settings.mode,
         clock_start_ns=started_ns,
         opening_lots=opening or {},

@@ -16,16 +16,9 @@ from rich.markup import escape
 from cli import executing
 from cli.demo import demo_settings, run_demo
 from cli.explain import explain
+from cli.instance import OWNED, instance_of
 from cli.query import ask
-from cli.runs import (
-    OWNED,
-    RANGE_END_TAG,
-    RANGE_START_TAG,
-    execute,
-    fingerprint,
-    instance_of,
-    sole_run,
-)
+from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.lake import Lake

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.instance import instance_of
 from contracts.envelope import digest
 from contracts.errors import QuantiVistaError
 from domain.book.policy import BookPolicy
@@ -21,25 +21,6 @@ from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 from sources.file_drops import vendor_drops
 
-# A trading platform does not phone home, nor ask its users for their address. One run of the book
-# at a time: a month opens with what the one before it closed with.
-DAGSTER_YAML = """\
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-concurrency:
-  pools:
-    default_limit: 1
-run_monitoring:
-  enabled: true
-  free_slots_after_run_end_seconds: 60
-"""
-
-# Marks a directory as made by the platform, so that `clean` never deletes anything else.
-OWNED = ".quantivista-home"
-# What may lie in a new home directory before the first command has marked it.
-OWN_NAMES = {"run.lock", "quantivista.toml", OWNED, "dagster", "lake", "drops"}
 LAUNCHED_BY = "quantivista/launched_by"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -85,22 +66,6 @@ def sole_run(settings: Settings) -> Iterator[dg.DagsterInstance]:
                 instance.report_run_failed(run, "The command that ran it was killed.")
                 instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             yield instance
-
-
-def instance_of(settings: Settings) -> dg.DagsterInstance:
-    """Return the Dagster instance of the home directory, making its configuration if absent."""
-    # Only a directory that was empty is the platform's, to be deleted by `clean`.
-    settings.home.mkdir(parents=True, exist_ok=True)
-    if all(path.name in OWN_NAMES for path in settings.home.iterdir()):
-        (settings.home / OWNED).touch()
-    # All state lies in the home directory, whatever a DAGSTER_HOME of another project says.
-    home = settings.home / "dagster"
-    os.environ["DAGSTER_HOME"] = str(home)
-    home.mkdir(parents=True, exist_ok=True)
-    config = home / "dagster.yaml"
-    if not config.exists():
-        config.write_text(DAGSTER_YAML)
-    return dg.DagsterInstance.get()
 
 
 def execute(

@@ -27,7 +27,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     state_dir : str
         Journal, FIX store, lock, kill switch. One instance at a time.
     ops_store_url : str
-        SQLAlchemy URL of the operations store.
+        SQLAlchemy URL of the operations store, or ``env:NAME`` of the variable that holds it.
     mode : str
         ``paper`` or ``live``; decisions of another mode are refused.
     fix, limits, routing, timing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,10 @@ _IMMEDIATE = "quantivista_immediate"
 # Postgres lets writers run side by side: two that both find no row both insert it, and one fails.
 # This lock makes them take turns as SQLite does; a write here takes a few milliseconds.
 _WRITERS_LOCK = sa.text("SELECT pg_advisory_xact_lock(7149523)")
+# A URL with a password does not belong into a file: `env:NAME` says which variable holds it.
+_ENVIRONMENT = "env:"
+_SEARCH_PATH = "-csearch_path="
+_SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def sqlite_url(path: Path) -> str:
@@ -24,25 +30,78 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def in_schema(url: str, schema: str) -> str:
+    """Return the URL of one schema of a Postgres database.
+
+    Dagster, MLflow and the ops store each keep a table ``alembic_version``: in one schema they
+    would take each other's revision for their own.
+
+    Raises
+    ------
+    ConfigurationError
+        When the URL is not Postgres's, or sets connection options of its own.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "postgresql" or "options" in parsed.query:
+        raise ConfigurationError(
+            f"{parsed.render_as_string(hide_password=True)} names no Postgres database in which "
+            "a schema can be chosen.",
+            remedy="pass postgresql://user@host/database, without `options`",
+        )
+    placed = parsed.update_query_dict({"options": f"{_SEARCH_PATH}{schema}"})
+    return placed.render_as_string(hide_password=False)
+
+
+def ensure_schema(url: str) -> None:
+    """Create the schema that a URL of ``in_schema`` names; any other URL is left alone."""
+    parsed = _parsed(url)
+    options = str(parsed.query.get("options", ""))
+    schema = options.removeprefix(_SEARCH_PATH)
+    if not options.startswith(_SEARCH_PATH) or not _SCHEMA.fullmatch(schema):
+        return
+    engine = open_engine(url)
+    try:
+        with engine.begin() as connection:
+            # Two that create it at the same moment would both find it absent, and one would fail.
+            connection.execute(_WRITERS_LOCK)
+            connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+    finally:
+        engine.dispose()
+
+
+def _parsed(url: str) -> sa.URL:
+    name = url.removeprefix(_ENVIRONMENT)
+    value = os.environ.get(name, "") if name != url else url
+    try:
+        return sa.make_url(value)
+    except sa.exc.ArgumentError as error:
+        # The URL itself may hold a password, and stays out of the message.
+        place = f"The variable {name}" if name != url else "The URL of the database"
+        raise ConfigurationError(
+            f"{place} is {'empty' if not value else 'no URL'}.",
+            remedy="write sqlite:///file or postgresql://user@host/database",
+        ) from error
+
+
 def open_engine(url: str) -> sa.Engine:
-    """Return an engine for ``sqlite:///...`` or ``postgresql://...``.
+    """Return an engine for ``sqlite:///...``, ``postgresql://...``, or ``env:NAME`` of either.
 
     Raises
     ------
     ConfigurationError
         When the URL names another database, or its driver is not installed.
     """
-    parsed = sa.make_url(url)
+    parsed = _parsed(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
         _tune_sqlite(engine)
         return engine
     if backend == "postgresql":
         try:
-            return sa.create_engine(url, pool_pre_ping=True)
+            return sa.create_engine(parsed, pool_pre_ping=True)
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"No driver for {backend}: {error.name} is not installed.",

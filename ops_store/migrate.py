@@ -10,8 +10,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from ops_store.connection import open_engine
+from ops_store.connection import ensure_schema, open_engine
 from ops_store.errors import MigrationError
+from ops_store.patience import with_patience
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 BASE = "base"
@@ -25,6 +26,7 @@ def _config() -> Config:
 
 
 def _run(url: str, *, revision: str, down: bool) -> None:
+    ensure_schema(url)
     engine = open_engine(url)
     try:
         with engine.connect() as connection:
@@ -38,9 +40,9 @@ def _run(url: str, *, revision: str, down: bool) -> None:
         engine.dispose()
 
 
-def upgrade(url: str, revision: str = HEAD) -> None:
+def upgrade(url: str, revision: str = HEAD, *, patience_s: float = 0.0) -> None:
     """Bring the schema up to ``revision``; a database already there is left alone."""
-    _run(url, revision=revision, down=False)
+    with_patience(patience_s, _run)(url, revision=revision, down=False)
 
 
 def downgrade(url: str, revision: str = BASE) -> None:

@@ -12,6 +12,7 @@ from ops_store import feedback, handoff
 from ops_store.connection import open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
+from ops_store.patience import patient
 from ops_store.records import (
     Attestation,
     Incident,
@@ -31,29 +32,41 @@ class OpsStore:
         From ``ops_store.connection.open_engine``; the schema must be current.
     clock : Clock
         The platform's clock: expiry of attestations is judged by it.
+    patience_s : float
+        How long a call waits for a database that went away; each transaction may be made twice.
+        Zero for the execution service, whose loops wait themselves and report that they do.
     """
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
-        require_current(engine)
+    def __init__(self, engine: sa.Engine, clock: Clock, *, patience_s: float = 0.0) -> None:
         self._engine = engine
         self._clock = clock
+        self.patience_s = patience_s
+        self._require_current()
 
     @classmethod
-    def open(cls, url: str, clock: Clock, *, migrate: bool = False) -> OpsStore:
+    def open(
+        cls, url: str, clock: Clock, *, migrate: bool = False, patience_s: float = 0.0
+    ) -> OpsStore:
         """Open the store at a URL, bringing its schema up first when ``migrate`` is set."""
         if migrate:
-            upgrade(url)
-        return cls(open_engine(url), clock)
+            upgrade(url, patience_s=patience_s)
+        return cls(open_engine(url), clock, patience_s=patience_s)
+
+    @patient
+    def _require_current(self) -> None:
+        require_current(self._engine)
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
+    @patient
     def attest(self, attestations: Iterable[Attestation]) -> tuple[str, ...]:
         """Store attestations and return their ids; repeating it changes nothing."""
         with writing(self._engine) as connection:
             return handoff.attest(connection, attestations)
 
+    @patient
     def issue(self, *, book: str, mode: str, requests: Sequence[IssueRequest]) -> IssueResult:
         """Freeze decisions and put them into the outbox: all of them or none.
 
@@ -79,6 +92,7 @@ class OpsStore:
             self.open_incident(kind="decision_conflict", subject=book, detail=error.message)
             raise
 
+    @patient
     def issued(
         self, *, book: str, session: str | None = None
     ) -> list[CoordinatedTradingDecisionEvent]:
@@ -86,21 +100,25 @@ class OpsStore:
         with reading(self._engine) as connection:
             return handoff.issued(connection, book=book, session=session)
 
+    @patient
     def poll(self, after_sequence: int, limit: int = 100) -> list[OutboxRow]:
         """Return issued decisions behind a sequence, with the attestations they name."""
         with reading(self._engine) as connection:
             return handoff.poll(connection, after_sequence, limit)
 
+    @patient
     def acknowledge(self, consumer: str, sequence: int, *, token: int = 0) -> None:
         """Record that a consumer holds everything up to ``sequence`` durably."""
         with writing(self._engine) as connection:
             handoff.acknowledge(connection, consumer=consumer, sequence=sequence, token=token)
 
+    @patient
     def cursor(self, consumer: str) -> int:
         """Return a consumer's last acknowledged sequence."""
         with reading(self._engine) as connection:
             return handoff.cursor(connection, consumer)
 
+    @patient
     def append_reports(self, rows: Sequence[ReportRow]) -> int:
         """Copy journal entries by (segment, offset); return how many were new."""
         try:
@@ -112,6 +130,7 @@ class OpsStore:
             )
             raise
 
+    @patient
     def reports_after(
         self,
         cursor: tuple[int, int] = (0, 0),
@@ -123,11 +142,13 @@ class OpsStore:
         with reading(self._engine) as connection:
             return feedback.reports_after(connection, cursor, limit=limit, kinds=kinds)
 
+    @patient
     def last_report_position(self) -> tuple[int, int]:
         """Return the journal position of the last copied report."""
         with reading(self._engine) as connection:
             return feedback.last_report_position(connection)
 
+    @patient
     def open_incident(self, *, kind: str, subject: str, detail: str) -> Incident:
         """Open an incident; the same one twice is one."""
         with writing(self._engine) as connection:
@@ -135,6 +156,7 @@ class OpsStore:
                 connection, kind=kind, subject=subject, detail=detail, now_ns=self._clock.now_ns()
             )
 
+    @patient
     def incidents(self) -> list[Incident]:
         """Return incidents, oldest first."""
         with reading(self._engine) as connection:
@@ -148,6 +170,7 @@ class OpsStore:
         """Allow new orders again."""
         self._set_kill_switch(engaged=False, reason=reason)
 
+    @patient
     def _set_kill_switch(self, *, engaged: bool, reason: str) -> None:
         with writing(self._engine) as connection:
             feedback.set_control(
@@ -158,6 +181,7 @@ class OpsStore:
                 now_ns=self._clock.now_ns(),
             )
 
+    @patient
     def kill_switch(self) -> tuple[bool, str]:
         """Return whether the kill switch is engaged, and why."""
         with reading(self._engine) as connection:

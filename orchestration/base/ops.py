@@ -9,6 +9,9 @@ from contracts.clock import NS_PER_S, Clock, FixedClock, SystemClock
 from ops_store.store import OpsStore
 from orchestration.base.settings import Settings
 
+# A database that restarts is away for a second or two, one that fails over for less than a minute.
+PATIENCE_S = 60.0
+
 
 def clock_of(settings: Settings) -> Clock:
     """Return the platform's clock: the machine's in production, a standing one in a replay."""
@@ -24,7 +27,7 @@ def ops_store(settings: Settings) -> Iterator[OpsStore | None]:
         yield None
         return
     settings.home.mkdir(parents=True, exist_ok=True)
-    store = OpsStore.open(settings.ops_url, clock_of(settings), migrate=True)
+    store = OpsStore.open(settings.ops_url, clock_of(settings), migrate=True, patience_s=PATIENCE_S)
     try:
         yield store
     finally:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import exchange_calendars as xcals
 import polars as pl
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,13 +28,15 @@ from pydantic_settings import (
 from contracts.clock import NS_PER_S
 from contracts.errors import ConfigurationError
 from domain.market_data.sessions import SESSIONS_AHEAD, SessionTimes
-from ops_store.connection import sqlite_url
+from ops_store.connection import in_schema, sqlite_url
 
 # The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
 # Calendars are not published further ahead.
 LAST_YEAR = 2100
 EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
 EMBEDDED_HISTORY_START = dt.date(2009, 8, 1)
+# Schemas beside Dagster's: three tools with a table `alembic_version` each.
+OPS_SCHEMA = "quantivista"
 
 
 def _home() -> Path:
@@ -68,7 +70,14 @@ class Settings(BaseSettings):
         description="Name of the book in the ops store.",
     )
     ops_store_url: str | None = Field(
-        default=None, description="SQLAlchemy URL of the ops store; a file in home without it."
+        default=None,
+        description="SQLAlchemy URL of the ops store alone, or env:NAME; else `postgres_url`, "
+        "or a file in home.",
+    )
+    postgres_url: SecretStr | None = Field(
+        default=None,
+        description="Postgres database of Dagster (its default schema), the ops store and MLflow "
+        "(schemas of their own); SQLite files in home without it.",
     )
     vendor_dir: Path | None = Field(
         default=None, description="Directory of vendor files; the embedded year without it."
@@ -139,6 +148,8 @@ class Settings(BaseSettings):
     @property
     def ops_url(self) -> str:
         """SQLAlchemy URL of the operations store."""
+        if self.ops_store_url is None and self.postgres_url is not None:
+            return in_schema(self.postgres_url.get_secret_value(), OPS_SCHEMA)
         return self.ops_store_url or sqlite_url(self.home / "ops.db")
 
     def next_session(self) -> dt.date:

@@ -21,9 +21,31 @@ def _binaries() -> Path | None:
     return installed[-1].parent if installed else None
 
 
+class PostgresServer:
+    """A running server; ``url`` is its database's."""
+
+    def __init__(self, data: Path, binaries: Path, user: str | None) -> None:
+        name = user or os.environ.get("USER", "postgres")
+        self.url = f"postgresql://{name}@/postgres?host={data}"
+        self._run = {"user": user, "check": True, "capture_output": True, "timeout": 60, "cwd": "/"}
+        self._control = [str(binaries / "pg_ctl"), "-D", str(data), "-w", "-s"]
+        self._start = ["-l", str(data / "log"), "-o", f"-c listen_addresses= -c fsync=off "
+                       f"-c unix_socket_directories={data}"]  # fmt: skip
+        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", name, "-A", "trust", "-N"]
+        subprocess.run(initdb, **self._run)
+        self.start()
+
+    def start(self) -> None:
+        subprocess.run([*self._control, *self._start, "start"], **self._run)
+
+    def stop(self) -> None:
+        """Stop as a restart of the service does: sessions are ended, nothing is lost."""
+        subprocess.run([*self._control, "-m", "fast", "stop"], **self._run)
+
+
 @contextmanager
-def postgres(root: Path) -> Iterator[str]:
-    """Yield the URL of a fresh server; skip the test where driver or server is not installed."""
+def postgres_server(root: Path) -> Iterator[PostgresServer]:
+    """Yield a fresh server; skip the test where driver or server is not installed."""
     pytest.importorskip("psycopg2", reason="psycopg2 (the Postgres driver) is not installed")
     binaries = _binaries()
     if binaries is None:
@@ -37,14 +59,15 @@ def postgres(root: Path) -> Iterator[str]:
             if directory.owner() == "root" and directory != Path("/tmp"):  # noqa: S108
                 directory.chmod(directory.stat().st_mode | 0o711)
         shutil.chown(data, user)
-    run = {"user": user, "check": True, "capture_output": True, "timeout": 60, "cwd": "/"}
-    name = user or os.environ.get("USER", "postgres")
-    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", name, "-A", "trust", "-N"]
-    subprocess.run(initdb, **run)
-    options = f"-c listen_addresses= -c unix_socket_directories={data} -c fsync=off"
-    control = [str(binaries / "pg_ctl"), "-D", str(data), "-w", "-s"]
-    subprocess.run([*control, "-l", str(data / "log"), "-o", options, "start"], **run)
+    server = PostgresServer(data, binaries, user)
     try:
-        yield f"postgresql://{name}@/postgres?host={data}"
+        yield server
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **run)
+        server.stop()
+
+
+@contextmanager
+def postgres(root: Path) -> Iterator[str]:
+    """Yield the URL of a fresh server."""
+    with postgres_server(root) as server:
+        yield server.url

@@ -46,13 +46,17 @@ def free_port():
 class Platform:
     """`dagster dev` on a home directory of its own."""
 
-    def __init__(self, home, vendor):
+    def __init__(self, home, vendor, environment=None):
         self.home = home
-        self.environment = os.environ | {
-            "QUANTIVISTA_HOME": str(home),
-            "QUANTIVISTA_VENDOR_DIR": str(vendor),
-            "DAGSTER_HOME": str(home / "dagster"),
-        }
+        self.environment = (
+            os.environ
+            | {
+                "QUANTIVISTA_HOME": str(home),
+                "QUANTIVISTA_VENDOR_DIR": str(vendor),
+                "DAGSTER_HOME": str(home / "dagster"),
+            }
+            | (environment or {})
+        )
         self.command("init")
         self.port = free_port()
         self.process = subprocess.Popen(
