@@ -17,7 +17,7 @@ from domain.book.simulate import simulated_fills
 from domain.market_data.reference import ACTIONS
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
-from orchestration.base.metadata import HISTORY, png_metadata, spec
+from orchestration.base.metadata import HISTORY, lake_assets, png_metadata, spec
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings
 
@@ -92,17 +92,16 @@ def book_assets(
     """Return the book, bound to one environment and one policy."""
     lake = Lake(settings.lake_root)
 
-    @dg.multi_asset(
-        name="book",
-        outs={name: dg.AssetOut(**arguments) for name, arguments in OUTS.items()},
+    @lake_assets(
+        "book",
+        outs=OUTS,
         ins={
             "bars": dg.AssetIn(["market_data", "adjusted_bars"]),
             "instruments": dg.AssetIn(["market_data", "instruments"]),
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "venue_reports": dg.AssetIn(["trade_execution", "venue_reports"], metadata=HISTORY),
         },
-        partitions_def=months,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        months=months,
         # One run of the book at a time: a month opens with what the one before closed with.
         pool="book",
     )

@@ -7,7 +7,7 @@ from domain.identity import with_event_ids
 from domain.instrument_analysis.correlations import month_end_correlations
 from domain.instrument_analysis.indicators import OUTPUTS, compute_indicators
 from domain.market_data.sessions import month_ends
-from orchestration.base.metadata import HISTORY, lake_asset, spec
+from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 
@@ -56,12 +56,11 @@ def instrument_analysis_assets(
             inputs=["history_digest"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
 
-    @dg.multi_asset(
-        name="month_end_correlations",
-        outs={name: dg.AssetOut(**arguments) for name, arguments in CORRELATION_OUTS.items()},
+    @lake_assets(
+        "month_end_correlations",
+        outs=CORRELATION_OUTS,
         ins={"bars": HISTORY_OF_BARS},
-        partitions_def=months,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        months=months,
     )
     def correlations(
         context: dg.AssetExecutionContext, bars: pl.DataFrame

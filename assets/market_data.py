@@ -9,7 +9,7 @@ from domain.market_data.instruments import instrument_master, read_symbols
 from domain.market_data.normalise import normalise, read_rows, with_knowledge_time
 from domain.market_data.reference import ACTIONS, with_permanent_ids
 from domain.reporting.charts import quarantine_by_reason, to_png
-from orchestration.base.metadata import HISTORY, lake_asset, png_metadata, spec
+from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore
@@ -76,12 +76,11 @@ def market_data_assets(
         ),
     }  # fmt: skip
 
-    @dg.multi_asset(
-        name="daily_bars",
-        outs={name: dg.AssetOut(**arguments) for name, arguments in outs.items()},
+    @lake_assets(
+        "daily_bars",
+        outs=outs,
         ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
-        partitions_def=months,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        months=months,
     )
     def daily_bars(
         context: dg.AssetExecutionContext, vendor_drops: pl.DataFrame

@@ -17,6 +17,7 @@ from cli.instance import instance_of
 from contracts.envelope import digest
 from contracts.errors import QuantiVistaError
 from domain.book.policy import BookPolicy
+from orchestration.base.run_tags import run_tags
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 from sources.file_drops import vendor_drops
@@ -105,7 +106,7 @@ def execute(
         instance.add_event_listener(run_id, follow)
         result = definition.execute_in_process(
             instance=instance, run_id=run_id, partition_key=partition, raise_on_error=False,
-            tags={LAUNCHED_BY: "cli"} | (tags or {}),
+            tags={LAUNCHED_BY: "cli"} | run_tags(settings) | (tags or {}),
             run_config=QUIET,
         )  # fmt: skip
         if result.success:
@@ -123,8 +124,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
-            # Dagster wraps what a step raised; the step's own errors already name their cause.
-            while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
+            # Dagster wraps what a step raised, and so does `final`; the step's own error is within.
+            while (error.cls_name or "").startswith(("Dagster", "Failure")) and error.cause:
                 error = error.cause
             found.append(f"  {event.step_key}: {error.message.strip()}")
     for evaluation in result.get_asset_check_evaluations():

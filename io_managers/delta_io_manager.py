@@ -16,6 +16,7 @@ from contracts.errors import LakeError
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.metadata import HISTORY
+from orchestration.base.retries import final
 
 PREVIEW_ROWS = 5
 
@@ -26,6 +27,7 @@ class DeltaIOManager(dg.IOManager):
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
 
+    @final
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
         """Replace exactly the run's partitions, and attach counts, schema, hash and a preview."""
         if not isinstance(obj, pl.DataFrame):
@@ -45,6 +47,7 @@ class DeltaIOManager(dg.IOManager):
         digest = canonical_hash(obj, primary_key)
         context.add_output_metadata(_metadata(obj, digest, version))
 
+    @final
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         """Read the run's partitions of an upstream table, or all up to them for ``HISTORY``."""
         upstream = context.upstream_output

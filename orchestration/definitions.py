@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import dagster as dg
 
@@ -19,12 +20,14 @@ from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.lake import Lake
 from io_managers.verdicts import Judge
+from orchestration.base.freshness import with_freshness
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 from orchestration.checks import build_checks
-from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST
-from orchestration.schedules import after_close
+from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST, maintenance
+from orchestration.schedules import after_close, nightly_maintenance
 from sensors.execution_journal import execution_journal
+from sensors.run_tags import tag_runs
 
 
 def build_defs(
@@ -51,12 +54,13 @@ def build_defs(
     ]
     assets += trade_execution_assets(environment, months, limits, _primary_keys(assets))
     assets += reporting_assets(environment, months, _primary_keys(assets))
+    upkeep = maintenance(environment)
     return dg.Definitions(
-        assets=assets,
+        assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),
         asset_checks=build_checks(Judge(lake, limits)),
-        jobs=[INGEST, BACKFILL, FILLS, DAILY],
-        sensors=[execution_journal(environment)],
-        schedules=[after_close(environment)],
+        jobs=[INGEST, BACKFILL, FILLS, DAILY, upkeep],
+        sensors=[execution_journal(environment), tag_runs(environment)],
+        schedules=[after_close(environment), nightly_maintenance(upkeep)],
         resources={"lake": DeltaIOManager(lake)},
         executor=dg.in_process_executor,
     )

@@ -1,6 +1,11 @@
 """Jobs: which assets one run covers."""
 
+import datetime as dt
+
 import dagster as dg
+
+from orchestration.base.retention import forget_runs
+from orchestration.base.settings import Settings
 
 UNPARTITIONED = dg.AssetSelection.assets(
     ["market_data", "vendor_drops"], ["market_data", "instruments"]
@@ -29,3 +34,20 @@ DAILY = dg.define_asset_job(
     selection=dg.AssetSelection.all(),
     description="One session after its close: new vendor files, then the newest month.",
 )
+
+
+def maintenance(settings: Settings) -> dg.JobDefinition:
+    """Return the job that keeps the run history short."""
+
+    @dg.op(description="Forget old runs that no table's present state comes from.")
+    def forget_old_runs(context: dg.OpExecutionContext) -> None:
+        # The machine's clock: runs are dated by it, also in a replay.
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.run_retention_days)
+        count = forget_runs(context.instance, before=before)
+        context.log.info(f"Forgot {count} runs from before {before:%Y-%m-%d}.")
+
+    @dg.job(name="maintenance", description="Keep the history of runs and events short.")
+    def job() -> None:
+        forget_old_runs()
+
+    return job

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from orchestration.base.run_tags import run_tags
 from orchestration.base.settings import Settings
 from orchestration.jobs import DAILY
 
 # Half an hour after the regular close, when a day's file is due; a half-day's file is there, too.
 CRON_AFTER_CLOSE = "30 16 * * 1-5"
+CRON_MAINTENANCE = "0 3 * * *"
 EXCHANGE_TIMEZONE = "America/New_York"
 
 
@@ -21,6 +23,10 @@ def after_close(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule=CRON_AFTER_CLOSE,
         execution_timezone=EXCHANGE_TIMEZONE,
         description="The daily job after the close of each exchange session.",
+        # Where the clock stands there is nothing to follow.
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.now == "system"
+        else dg.DefaultScheduleStatus.STOPPED,
     )
     def schedule(
         context: dg.ScheduleEvaluationContext,
@@ -37,6 +43,18 @@ def after_close(settings: Settings) -> dg.ScheduleDefinition:
             return
         month = tick.strftime("%Y-%m-01")
         # The key only keeps one tick from running twice; the tables are idempotent by themselves.
-        yield dg.RunRequest(run_key=tick.isoformat(), partition_key=month)
+        yield dg.RunRequest(run_key=tick.isoformat(), partition_key=month, tags=run_tags(settings))
 
     return schedule
+
+
+def nightly_maintenance(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule of the maintenance job: when no exchange of the desk is open."""
+    return dg.ScheduleDefinition(
+        name="nightly_maintenance",
+        job=job,
+        cron_schedule=CRON_MAINTENANCE,
+        execution_timezone=EXCHANGE_TIMEZONE,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Keeps the history of runs short.",
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from orchestration.base.partitions import MONTH_COLUMN
+from orchestration.base.retries import RETRIES, final
 
 # Workflow number -> (asset group, key prefix, owning team).
 WORKFLOWS: Mapping[str, tuple[str, str, str]] = {
@@ -95,8 +96,34 @@ def lake_asset(
         declared["backfill_policy"] = dg.BackfillPolicy.single_run()
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        decorator = dg.asset(ins=ins, partitions_def=months, **declared)
-        made: dg.AssetsDefinition = decorator(function)
+        decorator = dg.asset(ins=ins, partitions_def=months, retry_policy=RETRIES, **declared)
+        made: dg.AssetsDefinition = decorator(final(function))
+        return made
+
+    return decorate
+
+
+def lake_assets(
+    name: str,
+    *,
+    outs: Mapping[str, Mapping[str, Any]],
+    ins: Mapping[str, dg.AssetIn],
+    months: dg.MonthlyPartitionsDefinition,
+    pool: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Return the decorator of several tables that one step writes; ``outs`` are from ``spec``."""
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        decorator = dg.multi_asset(
+            name=name,
+            outs={key: dg.AssetOut(**arguments) for key, arguments in outs.items()},
+            ins=ins,
+            partitions_def=months,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            retry_policy=RETRIES,
+            pool=pool,
+        )
+        made: dg.AssetsDefinition = decorator(final(function))
         return made
 
     return decorate

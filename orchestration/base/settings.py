@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     vendor_dir: Path | None = Field(
         default=None, description="Directory of vendor files; the embedded year without it."
     )
+    run_retention_days: int = Field(
+        default=90,
+        ge=1,
+        description="How long Dagster keeps runs that no table's present state comes from.",
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
