@@ -151,6 +151,11 @@ class Settings(BaseSettings):
         return self.home / "statements"
 
     @property
+    def mlflow_url(self) -> str:
+        """Tracking URI of MLflow: its runs and its registry."""
+        return sqlite_url(self.home / "mlflow" / "mlflow.db")
+
+    @property
     def ops_url(self) -> str:
         """SQLAlchemy URL of the operations store."""
         if self.ops_store_url is None and self.postgres_url is not None:
