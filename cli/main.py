@@ -22,6 +22,7 @@ from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.lake import Lake
+from ml.model_store import ModelStore
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 
@@ -134,7 +135,8 @@ def explain_command(
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Walk from a fill, order or decision back to the vendor's bytes."""
-    walk = explain(Lake(read_settings().lake_root), identity)
+    settings = read_settings()
+    walk = explain(Lake(settings.lake_root), identity, ModelStore(settings.models_root))
     if json:
         typer.echo(walk.to_json())
     else:

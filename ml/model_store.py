@@ -114,9 +114,9 @@ class ModelStore:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def note_registration(self, registration: Registration) -> None:
+    def note_registration(self, place: Registration) -> None:
         """Keep beside a training where it is registered, so that a reader needs no registry."""
-        _write(self._registration_path(registration.training_key), msgspec.json.encode(registration))
+        _write(self._registration_path(place.training_key), msgspec.json.encode(place))
 
     def registration(self, training_key: str) -> Registration | None:
         """Return where a training is registered; ``None`` when that was never noted.

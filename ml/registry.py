@@ -276,7 +276,9 @@ def _agreed(known: Snapshot, row: Mapping[str, object]) -> Champion:
     first = dt.date.fromisoformat(month)
     last = (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1)
     champion = known.of_session(first)
-    remedy = f"materialise market_prediction/models for {month[:7]} again, which registers its model"
+    remedy = (
+        f"materialise market_prediction/models for {month[:7]} again, which registers its model"
+    )
     if champion is None or (known.from_month(month) is None and champion.month != month):
         raise RegistryMissingError(
             f"The registry names no champion for the sessions of {month[:7]}.", remedy=remedy
@@ -303,8 +305,7 @@ def _agreed(known: Snapshot, row: Mapping[str, object]) -> Champion:
 def _in_place(known: Snapshot, keys: Mapping[str, str]) -> bool:
     """Tell whether every month is served by its training, and the newest is the champion."""
     serving = all(
-        (champion := known.from_month(month)) is not None
-        and champion == known.of_training(key)
+        (champion := known.from_month(month)) is not None and champion == known.of_training(key)
         for month, key in keys.items()
     )
     return serving and known.newest == known.serving[-1][1]
@@ -372,6 +373,16 @@ def _appended(champion: Champion, line: str) -> str:
     return "\n".join(lines if lines[-1:] == [line] else [*lines, line])
 
 
-def used(champions: Sequence[Champion]) -> dict[str, int]:
-    """Return the version of each month."""
+def serving(models: pl.DataFrame, champions: Sequence[Champion]) -> pl.DataFrame:
+    """Return the rows of the table of models that the registry named, and no others."""
+    names = ("month", "training_key", "model_sha256")
+    named = pl.DataFrame(
+        [{name: getattr(each, name) for name in names} for each in champions],
+        schema=dict.fromkeys(names, pl.String),
+    )
+    return models.join(named, on=names, how="semi", maintain_order="left")
+
+
+def versions_by_month(champions: Sequence[Champion]) -> dict[str, int]:
+    """Return the version that served each month, by ``YYYY-MM``."""
     return {champion.month[:7]: champion.version for champion in champions}

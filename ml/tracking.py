@@ -32,6 +32,7 @@ EXPERIMENT = "market_prediction/models"
 # The server that shows an artifact knows where artifacts lie; the store does not. So a home
 # directory can be moved or restored elsewhere, and a database can be shared.
 ARTIFACT_SCHEME = "mlflow-artifacts:/"
+UI_PORT = 5000
 # A platform does not phone home. Only warnings are of interest: the rest tells of migrations.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -221,8 +222,9 @@ def _migrate(url: str) -> None:
     _mlflow()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    store = SqlAlchemyStore(url, ARTIFACT_SCHEME)
-    store.delete_experiment(str(SqlAlchemyStore.DEFAULT_EXPERIMENT_ID))
+    store = SqlAlchemyStore(url, ARTIFACT_SCHEME)  # type: ignore[no-untyped-call]
+    empty = str(SqlAlchemyStore.DEFAULT_EXPERIMENT_ID)
+    store.delete_experiment(empty)  # type: ignore[no-untyped-call]
     store.engine.dispose()
 
 
