@@ -7,7 +7,7 @@ export QUANTIVISTA_HOME ?= $(CURDIR)/.quantivista
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 
-.PHONY: help demo daily dev backfill torture test lint clean debian-packages setup setup-test
+.PHONY: help demo daily dev mlflow backfill torture test lint clean debian-packages setup setup-test
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,6 +42,9 @@ daily: setup ## Take in the newest session
 
 dev: setup ## Dagster UI and daemon on loopback
 	@./quantivista dev
+
+mlflow: setup ## MLflow's UI on loopback: trainings, models, champions
+	@./quantivista mlflow
 
 backfill: setup ## Rebuild months, e.g. make backfill FROM=2010-01-01 TO=2010-08-01
 	@./quantivista backfill "$(FROM)" "$(TO)"

@@ -9,13 +9,14 @@ import polars as pl
 from domain.identity import with_event_ids
 from domain.reporting.charts import rating_distribution, to_png
 from io_managers.lake import Lake
+from ml.champions import REGISTERED_MODEL, Champion, serving, versions_by_month
 from ml.evaluate import PROBABILITIES, evaluate, train_models
 from ml.features import compute_features
 from ml.labels import forward_returns
 from ml.model_card import Origin
 from ml.model_store import ModelStore
 from ml.quality import quality_by_month
-from ml.registry import REGISTERED_MODEL, Champion, Registry, serving, versions_by_month
+from ml.registry import Registry
 from ml.tracking import UI_PORT
 from orchestration.base.metadata import HISTORY, lake_asset, png_metadata
 from orchestration.base.partitions import MONTH_COLUMN
@@ -59,7 +60,8 @@ def market_prediction_assets(
         return computed.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
     @lake_asset(
-        "04", "models", primary_key=["month"], kinds={"xgboost"}, months=months, ins=history,
+        "04", "models", primary_key=["month"], kinds={"xgboost", "mlflow"}, months=months,
+        ins=history,
         description="One row is the model of one month, trained and calibrated on what was known "
         "before it; the booster lies beside the lake under its SHA-256, and MLflow's registry "
         "names it champion of its month. Grain: month. Consumers: evaluations.",

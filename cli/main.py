@@ -17,12 +17,14 @@ from cli import executing
 from cli.demo import demo_settings, run_demo
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
+from cli.mlflow_server import serve
 from cli.query import ask
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.lake import Lake
 from ml.model_store import ModelStore
+from ml.tracking import UI_PORT
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 
@@ -120,6 +122,14 @@ def dev(port: Annotated[int, typer.Option(help="Of the Dagster UI.")] = 3000) ->
         ) as dagster:  # fmt: skip
             executing.until_interrupted()
             os.killpg(dagster.pid, signal.SIGINT)
+
+
+@app.command()
+def mlflow(port: Annotated[int, typer.Option(help="Of MLflow's UI.")] = UI_PORT) -> None:
+    """Open MLflow's UI on loopback: every training, and which model served when."""
+    settings = read_settings()
+    with instance_of(settings):
+        serve(settings, port, console)
 
 
 @app.command()

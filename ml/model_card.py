@@ -67,10 +67,7 @@ def version_tags(training: Training, origin: Origin) -> dict[str, str]:
         "valid_from": model.month,
         "training_key": model.training_key,
         "sha256": model.model_sha256,
-        "train_first": model.train_first.isoformat(),
         "train_cutoff": model.train_cutoff.isoformat(),
-        "calibration_known": model.calibration_known.isoformat(),
-        "horizon_sessions": str(HORIZON_SESSIONS),
         "recipe": recipe_digest(training.recipe),
         "book": origin.book,
         "dagster_run_id": origin.run_id,
@@ -84,6 +81,10 @@ def run_tags(training: Training, origin: Origin) -> dict[str, str]:
         | {f"delta_version.{table}": version for table, version in origin.inputs.items()}
         | {
             "model_version": training.model.model_version,
+            "train_first": training.model.train_first.isoformat(),
+            "train_last": training.model.train_last.isoformat(),
+            "calibration_known": training.model.calibration_known.isoformat(),
+            "horizon_sessions": str(HORIZON_SESSIONS),
             "mlflow.user": "quantivista",
             "mlflow.source.name": "market_prediction/models",
             "mlflow.source.type": "JOB",

@@ -1,7 +1,7 @@
 """The registry says which model was champion when; the bytes come from our own loader.
 
-One registered model; each training is a version of it. An alias ``champion-from-2010-05-01`` names
-the version that is champion from that session on, until the next such alias: "the champion of a
+One registered model; each training is a version of it. An alias ``from-2010-05-01`` names the
+version that is champion from that session on, until the next such alias: "the champion of a
 session" is a look-up, whatever rule promoted it and however often models are retrained. The alias
 ``champion`` is the newest of them.
 
@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import polars as pl
 
 from ml import tracking
+from ml.champions import REGISTERED_MODEL, Champion, Snapshot, agreed, in_place, reason_for
 from ml.errors import ChampionConflictError, RegistryMissingError
-from ml.labels import HORIZON_SESSIONS
 from ml.model_card import Origin, describe, entry_of, version_tags
 from ml.model_store import ModelStore, Registration
 from ml.train import Training
@@ -30,53 +29,17 @@ from ml.train import Training
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-REGISTERED_MODEL = f"instrument-evaluation-{HORIZON_SESSIONS}-sessions"
 CHAMPION = "champion"
 # The rule of today: whatever was trained for a month serves it. Another rule has another name.
 RULE = "model-of-the-month/1"
 VERSIONS_MAX = 10_000
-_FROM = re.compile(r"champion-from-(\d{4}-\d{2}-\d{2})")
+_FROM = re.compile(r"from-(\d{4}-\d{2}-\d{2})")
 _DESCRIPTION = (
     "Five outcome classes of each instrument's log return over the next sessions; one version per "
-    "training. `champion-from-<date>` names the version that evaluates the sessions from that date "
+    "training. `from-<date>` names the version that evaluates the sessions from that date "
     "on, `champion` the newest. The platform loads the bytes from its own store, after their "
     "SHA-256 matched the tag `sha256`; there is nothing here for `pyfunc.load_model`."
 )
-
-
-class Champion(msgspec.Struct, frozen=True):
-    """A registered version, as its tags describe it; ``month`` is the one it was trained for."""
-
-    version: int
-    run_id: str
-    month: str
-    training_key: str
-    model_sha256: str
-    recipe: str
-    tags: Mapping[str, str]
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """The registry at one moment: versions by number, and from when each champion serves."""
-
-    versions: Mapping[int, Champion]
-    serving: tuple[tuple[dt.date, int], ...]
-    newest: int | None
-
-    def of_training(self, training_key: str) -> Champion | None:
-        """Return the version that a training made, the first if someone registered it again."""
-        found = [each for each in self.versions.values() if each.training_key == training_key]
-        return min(found, key=lambda each: each.version, default=None)
-
-    def of_session(self, session: dt.date) -> Champion | None:
-        """Return the champion of a session; ``None`` before the first, or when it was deleted."""
-        before = [version for start, version in self.serving if start <= session]
-        return self.versions.get(before[-1]) if before else None
-
-    def from_month(self, month: str) -> Champion | None:
-        """Return the version that became champion with a month's first day."""
-        start = dt.date.fromisoformat(month)
-        return next((self.versions.get(v) for day, v in self.serving if day == start), None)
 
 
 class Registry:
@@ -118,6 +81,8 @@ class Registry:
         ------
         ModelRefusedError
             When a model's bytes do not match its row.
+        ChampionConflictError
+            When somebody changed the registry so that it contradicts what was trained.
         RegistryError
             When MLflow refuses.
         """
@@ -126,12 +91,12 @@ class Registry:
         if not keys:
             return []
         known = self.snapshot() if tracking.exists(self.url) else None
-        if known is None or not _in_place(known, keys):
+        if known is None or not in_place(known, keys):
             with tracking.turn(self.url, self.root):
                 tracking.prepare(self.url)
                 with tracking.session(self.url) as client:
                     known = self._write(client, keys, origin)
-        return [self._noted(_certain(known.of_training(key), key)) for key in keys.values()]
+        return [self._noted(champion) for champion in agreed(known, rows)]
 
     def snapshot(self) -> Snapshot:
         """Read the registry.
@@ -153,24 +118,14 @@ class Registry:
     def champions(self, models: pl.DataFrame) -> list[Champion]:
         """Return the champion of every session of the months in ``models``, one per month.
 
-        Parameters
-        ----------
-        models : pl.DataFrame
-            The table of models: it says what was trained, the registry what serves.
-
         Raises
         ------
         RegistryMissingError
             When there is no registry, or it has no champion for a month.
         ChampionConflictError
-            When the champion is not the model of the table: another training, other bytes, or
-            another within the month.
+            When a champion is not the model of the table, see ``ml.champions.agreed``.
         """
-        rows = models.sort("month").to_dicts()
-        if not rows:
-            return []
-        known = self.snapshot()
-        return [_agreed(known, row) for row in rows]
+        return agreed(self.snapshot(), models) if models.height else []
 
     def _write(self, client: MlflowClient, keys: Mapping[str, str], origin: Origin) -> Snapshot:
         known = _read(client)
@@ -180,7 +135,7 @@ class Registry:
         if missing:
             experiment = tracking.experiment_id(client)
             for key in missing:
-                self._register(client, experiment, key, origin)
+                self._register(client, experiment, known, key, origin)
             known = _read(client)
         for month, key in keys.items():
             _promote_model_of_month(client, known, month, key, origin)
@@ -190,7 +145,9 @@ class Registry:
             client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION, str(newest))
         return known
 
-    def _register(self, client: MlflowClient, experiment: str, key: str, origin: Origin) -> None:
+    def _register(
+        self, client: MlflowClient, experiment: str, known: Snapshot, key: str, origin: Origin
+    ) -> None:
         training = self.store.find(key, Training)
         if not isinstance(training, Training):
             raise RegistryMissingError(
@@ -202,6 +159,12 @@ class Registry:
         if run_id is None:
             entry = entry_of(training, data, origin)
             run_id = tracking.write_run(client, experiment, self.root, entry)
+        elif (other := known.of_run(run_id)) is not None:
+            raise ChampionConflictError(
+                f"{REGISTERED_MODEL} version {other.version} is tagged training "
+                f"{other.training_key or 'unknown'}; its run {run_id} logged {key}.",
+                remedy="find out who changed the tag, and put it back in MLflow (`make mlflow`)",
+            )
         client.create_model_version(
             REGISTERED_MODEL,
             source=f"runs:/{run_id}/model",
@@ -245,9 +208,7 @@ def promote(
     line = f"champion from {start}: {because} ({by})"
     gained = {"promoted_by": by, "promoted_because": because}
     _tag(client, champion, gained | {"history": _appended(champion, line)})
-    client.set_registered_model_alias(
-        REGISTERED_MODEL, f"champion-from-{start}", str(champion.version)
-    )
+    client.set_registered_model_alias(REGISTERED_MODEL, f"from-{start}", str(champion.version))
 
 
 def _promote_model_of_month(
@@ -258,57 +219,7 @@ def _promote_model_of_month(
     if before == now:
         return
     by = f"{RULE}, Dagster run {origin.run_id}"
-    promote(client, now, start=month, by=by, because=_reason(before, now), instead_of=before)
-
-
-def _reason(before: Champion | None, now: Champion) -> str:
-    if before is None:
-        return "first model of the month"
-    if now.version < before.version:
-        return f"the data are again those that version {now.version} was trained on"
-    if now.recipe == before.recipe:
-        return "retrained on corrected data, by the same recipe"
-    return "retrained by another recipe"
-
-
-def _agreed(known: Snapshot, row: Mapping[str, object]) -> Champion:
-    month = str(row["month"])
-    first = dt.date.fromisoformat(month)
-    last = (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1)
-    champion = known.of_session(first)
-    remedy = (
-        f"materialise market_prediction/models for {month[:7]} again, which registers its model"
-    )
-    if champion is None or (known.from_month(month) is None and champion.month != month):
-        raise RegistryMissingError(
-            f"The registry names no champion for the sessions of {month[:7]}.", remedy=remedy
-        )
-    if known.of_session(last) != champion:
-        raise ChampionConflictError(
-            f"The champion changes within {month[:7]}, which has one model.",
-            remedy="promote from the first day of a month",
-        )
-    for what, registered, tabled in (
-        ("month", champion.month, month),
-        ("SHA-256", champion.model_sha256, row["model_sha256"]),
-        ("training", champion.training_key, row["training_key"]),
-    ):
-        if registered != tabled:
-            raise ChampionConflictError(
-                f"{REGISTERED_MODEL} version {champion.version}, champion of {month[:7]}, has the "
-                f"{what} {registered or 'unknown'}; the table of models says {tabled}.",
-                remedy=f"find out who changed the registry; {remedy}",
-            )
-    return champion
-
-
-def _in_place(known: Snapshot, keys: Mapping[str, str]) -> bool:
-    """Tell whether every month is served by its training, and the newest is the champion."""
-    serving = all(
-        (champion := known.from_month(month)) is not None and champion == known.of_training(key)
-        for month, key in keys.items()
-    )
-    return serving and known.newest == known.serving[-1][1]
+    promote(client, now, start=month, by=by, because=reason_for(before, now), instead_of=before)
 
 
 def _read(client: MlflowClient) -> Snapshot:
@@ -371,18 +282,3 @@ def _tag(client: MlflowClient, champion: Champion, tags: Mapping[str, str]) -> N
 def _appended(champion: Champion, line: str) -> str:
     lines = champion.tags.get("history", "").splitlines()
     return "\n".join(lines if lines[-1:] == [line] else [*lines, line])
-
-
-def serving(models: pl.DataFrame, champions: Sequence[Champion]) -> pl.DataFrame:
-    """Return the rows of the table of models that the registry named, and no others."""
-    names = ("month", "training_key", "model_sha256")
-    named = pl.DataFrame(
-        [{name: getattr(each, name) for name in names} for each in champions],
-        schema=dict.fromkeys(names, pl.String),
-    )
-    return models.join(named, on=names, how="semi", maintain_order="left")
-
-
-def versions_by_month(champions: Sequence[Champion]) -> dict[str, int]:
-    """Return the version that served each month, by ``YYYY-MM``."""
-    return {champion.month[:7]: champion.version for champion in champions}

@@ -28,7 +28,12 @@ from ml.errors import RegistryError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "market_prediction/models"
+EXPERIMENT = "market-prediction"
+_EXPERIMENT_TAGS = {
+    # The UI shows what language models need unless it is told that there are none.
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "One run per training of the asset `market_prediction/models`.",
+}
 # The server that shows an artifact knows where artifacts lie; the store does not. So a home
 # directory can be moved or restored elsewhere, and a database can be shared.
 ARTIFACT_SCHEME = "mlflow-artifacts:/"
@@ -151,7 +156,11 @@ def experiment_id(client: MlflowClient) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         return str(
-            client.create_experiment(EXPERIMENT, artifact_location=f"{ARTIFACT_SCHEME}models")
+            client.create_experiment(
+                EXPERIMENT,
+                artifact_location=f"{ARTIFACT_SCHEME}{EXPERIMENT}",
+                tags=dict(_EXPERIMENT_TAGS),
+            )
         )
     if found.lifecycle_stage != "active" or not found.artifact_location.startswith(ARTIFACT_SCHEME):
         raise RegistryError(
