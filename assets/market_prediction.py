@@ -135,7 +135,7 @@ def _origin(context: dg.AssetExecutionContext, settings: Settings) -> Origin:
     """Say who asks for a model to be recorded, and from which versions of its inputs."""
     lake = Lake(settings.lake_root)
     return Origin(
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         book=settings.book,
         inputs={"/".join(key): str(lake.version(key)) for key in TRAINED_ON},
     )
