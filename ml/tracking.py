@@ -11,7 +11,6 @@ import fcntl
 import functools
 import logging
 import os
-import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ import sqlalchemy as sa
 
 from contracts.errors import ConfigurationError
 from ml.errors import RegistryError
+from ops_store.connection import ensure_schema, open_engine
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +38,7 @@ _EXPERIMENT_TAGS = {
 # directory can be moved or restored elsewhere, and a database can be shared.
 ARTIFACT_SCHEME = "mlflow-artifacts:/"
 UI_PORT = 5000
-# A platform does not phone home. Only warnings are of interest: the rest tells of migrations.
+# A platform does not phone home.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -47,7 +47,6 @@ QUIET = {
 _POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 # Any number that nothing else on the same Postgres locks.
 _ADVISORY_LOCK = 7149524
-_SEARCH_PATH = re.compile(r"search_path=([A-Za-z_][A-Za-z0-9_]*)")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -72,7 +71,7 @@ def exists(url: str) -> bool:
     path = _sqlite_path(url)
     if path is not None:
         return path.is_file()
-    engine = _engine(url)
+    engine = open_engine(url)
     try:
         return bool(sa.inspect(engine).has_table("registered_models"))
     finally:
@@ -83,19 +82,13 @@ def prepare(url: str) -> None:
     """Make the store where there is none; call it in one's ``turn``.
 
     An SQLite file is made at once from an empty store, which costs a process its 60 migrations only
-    the first time (0.8 s). On Postgres the URL's ``search_path`` names a schema of MLflow's own,
-    because Dagster, MLflow and the ops store each keep a table ``alembic_version``.
+    the first time (0.8 s). On Postgres the URL names a schema of MLflow's own.
     """
     if exists(url):
         return
     path = _sqlite_path(url)
     if path is None:
-        named = _SEARCH_PATH.search(str(sa.make_url(url).query.get("options", "")))
-        if named:
-            engine = _engine(url)
-            with engine.begin() as connection:
-                connection.execute(sa.schema.CreateSchema(named[1], if_not_exists=True))
-            engine.dispose()
+        ensure_schema(url)
         _migrate(url)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +100,10 @@ def prepare(url: str) -> None:
 
 @contextmanager
 def session(url: str) -> Iterator[MlflowClient]:
-    """Yield a client of an existing store; what MLflow raises becomes a ``RegistryError``."""
+    """Yield a client of an existing store; what MLflow refuses becomes a ``RegistryError``.
+
+    A database that is away for a moment is no refusal: that error passes, to be tried again.
+    """
     MlflowClient, MlflowException = _mlflow()  # noqa: N806
     before = os.environ.get(_POOL)
     if _sqlite_path(url) is not None:
@@ -117,6 +113,8 @@ def session(url: str) -> Iterator[MlflowClient]:
     try:
         yield MlflowClient(tracking_uri=url, registry_uri=url)
     except MlflowException as error:
+        if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
+            raise
         raise RegistryError(
             f"MLflow refused: {str(error).strip().splitlines()[0]}",
             remedy="look at the store with `make mlflow`; after an upgrade of MLflow, back it up "
@@ -142,7 +140,7 @@ def turn(url: str, root: Path) -> Iterator[None]:
         if _sqlite_path(url) is not None:
             yield
             return
-        engine = _engine(url)
+        engine = open_engine(url)
         try:
             with engine.connect() as connection:
                 connection.execute(sa.text("SELECT pg_advisory_lock(:n)"), {"n": _ADVISORY_LOCK})
@@ -220,9 +218,10 @@ def _mlflow() -> tuple[type[MlflowClient], type[Exception]]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    # Whoever imported MLflow before may have left it talkative.
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Whoever imported MLflow before may have left it talkative. Of an error it prints the whole
+    # traceback, and then raises it.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.CRITICAL)
     return MlflowClient, MlflowException
 
 
@@ -257,9 +256,6 @@ def _sqlite_path(url: str) -> Path | None:
     if backend == "postgresql":
         return None
     raise ConfigurationError(
-        f"MLflow's store cannot be {url!r}.", remedy="use sqlite:///<path> or postgresql://"
+        f"MLflow's store cannot be {parsed.render_as_string(hide_password=True)!r}.",
+        remedy="use sqlite:///<path> or postgresql://",
     )
-
-
-def _engine(url: str) -> sa.Engine:
-    return sa.create_engine(url, pool_pre_ping=True)

@@ -37,6 +37,7 @@ EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
 EMBEDDED_HISTORY_START = dt.date(2009, 8, 1)
 # Schemas beside Dagster's: three tools with a table `alembic_version` each.
 OPS_SCHEMA = "quantivista"
+MLFLOW_SCHEMA = "mlflow"
 
 
 def _home() -> Path:
@@ -153,6 +154,8 @@ class Settings(BaseSettings):
     @property
     def mlflow_url(self) -> str:
         """Tracking URI of MLflow: its runs and its registry."""
+        if self.postgres_url is not None:
+            return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
         return sqlite_url(self.home / "mlflow" / "mlflow.db")
 
     @property

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from contracts.clock import FixedClock
 from ml import tracking
 from ml.champions import REGISTERED_MODEL, versions_by_month
+from ops_store.connection import in_schema
 from ops_store.store import OpsStore
 from tests.integration.postgres_server import postgres
 from tests.unit.execution_builders import NOW_NS
@@ -48,7 +49,7 @@ def versions_of(engine):
 
 def test_on_postgres_each_tenant_keeps_its_schema_and_two_homes_log_once(server_url, tmp_path):
     OpsStore.open(server_url, FixedClock(NOW_NS), migrate=True).close()
-    url = f"{server_url}&options=-csearch_path%3Dmlflow"
+    url = in_schema(server_url, "mlflow")
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(2)
     homes = [tmp_path / "one", tmp_path / "two"]
