@@ -17,7 +17,7 @@ from ml.model_card import Origin
 from ml.model_store import ModelStore
 from ml.quality import quality_by_month
 from ml.registry import Registry
-from ml.tracking import UI_PORT
+from ml.tracking import page
 from orchestration.base.metadata import HISTORY, lake_asset, png_metadata
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
@@ -148,13 +148,13 @@ def _registered(rows: pl.DataFrame, champions: Sequence[Champion]) -> dict[str, 
     newest, latest = champions[-1], rows.sort("month").row(-1, named=True)
     lines = [f"| {each.month[:7]} | {each.version} | {each.run_id} |" for each in champions]
     table = "\n".join(["| month | version | MLflow run |", "| --- | --- | --- |", *lines])
-    page = f"http://127.0.0.1:{UI_PORT}/#/models/{REGISTERED_MODEL}/versions/{newest.version}"
     numbers = {name: latest[name] for name in PLOTTED if latest[name] is not None}
     return {
         "mlflow_version": newest.version,
         "mlflow_run_id": newest.run_id,
-        # Answers while `make mlflow` runs.
-        "mlflow": dg.MetadataValue.url(page),
+        "mlflow": dg.MetadataValue.url(
+            page(f"models/{REGISTERED_MODEL}/versions/{newest.version}")
+        ),
         "mlflow_versions": dg.MetadataValue.md(table),
         **numbers,
     }

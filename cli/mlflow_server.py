@@ -13,9 +13,10 @@ from rich.console import Console
 
 from contracts.errors import ConfigurationError
 from ml import tracking
+from ml.champions import REGISTERED_MODEL
+from ml.tracking import UI_HOST
 from orchestration.base.settings import Settings
 
-HOST = "127.0.0.1"
 STOP_TIMEOUT_S = 10
 
 
@@ -32,14 +33,15 @@ def serve(settings: Settings, port: int, console: Console) -> None:
     log = root / "server.log"
     with tracking.turn(settings.mlflow_url, root):
         tracking.prepare(settings.mlflow_url)
-    console.print(f"MLflow starts on http://{HOST}:{port}; Ctrl-C stops it.", soft_wrap=True)
+    address = tracking.page(f"models/{REGISTERED_MODEL}", port)
+    console.print(f"MLflow starts on {address}; Ctrl-C stops it.", soft_wrap=True)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     # What starts this in the background may have it ignore Ctrl-C's signal.
     previous = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", UI_HOST, "--port", str(port)]
     options = ["--workers", "1", "--uvicorn-opts", "--log-level=warning"]
     try:
         with log.open("wb") as said, subprocess.Popen(  # noqa: S603
@@ -81,10 +83,10 @@ def _refuse_taken(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((UI_HOST, port))
         except OSError as error:
             raise ConfigurationError(
-                f"Port {port} of {HOST} is taken: {error.strerror}.",
+                f"Port {port} of {UI_HOST} is taken: {error.strerror}.",
                 remedy="end what listens there, or pass another --port",
             ) from error
 

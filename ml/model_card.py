@@ -11,7 +11,14 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from domain.reporting.charts import daily_ic, feature_importance, reliability, to_png
+from domain.reporting.charts import (
+    CHART_WIDTH_PX,
+    AnyChart,
+    daily_ic,
+    feature_importance,
+    reliability,
+    to_png,
+)
 from ml.diagnostics import recipe_digest
 from ml.features import FEATURE_NAMES
 from ml.labels import HORIZON_SESSIONS
@@ -145,6 +152,10 @@ def _importance(model: TrainedModel) -> dict[str, float]:
     return shares
 
 
+def _png(chart: AnyChart) -> bytes:
+    return to_png(chart, CHART_WIDTH_PX * 3 // 2)
+
+
 def _files(training: Training) -> dict[str, bytes]:
     found = training.diagnostics
     month = training.model.month[:7]
@@ -156,11 +167,11 @@ def _files(training: Training) -> dict[str, bytes]:
     }
     if found.reliability:
         bins = pl.DataFrame([msgspec.structs.asdict(each) for each in found.reliability])
-        files["charts/reliability.png"] = to_png(reliability(bins, month))
+        files["charts/reliability.png"] = _png(reliability(bins, month))
     if found.ics:
         daily = pl.DataFrame({"session": found.ic_sessions, "ic": found.ics})
-        files["charts/daily_ic.png"] = to_png(daily_ic(daily, month))
+        files["charts/daily_ic.png"] = _png(daily_ic(daily, month))
     if shares:
         ranked = pl.DataFrame({"feature": list(shares), "share": list(shares.values())})
-        files["charts/importance.png"] = to_png(feature_importance(ranked, month))
+        files["charts/importance.png"] = _png(feature_importance(ranked, month))
     return files

@@ -37,7 +37,7 @@ _EXPERIMENT_TAGS = {
 # The server that shows an artifact knows where artifacts lie; the store does not. So a home
 # directory can be moved or restored elsewhere, and a database can be shared.
 ARTIFACT_SCHEME = "mlflow-artifacts:/"
-UI_PORT = 5000
+UI_HOST, UI_PORT = "127.0.0.1", 5000
 # A platform does not phone home.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -64,6 +64,12 @@ class Entry(msgspec.Struct, frozen=True):
 def artifacts_under(root: Path) -> Path:
     """Return where a store's artifacts lie, below the directory of everything MLflow."""
     return root / "artifacts"
+
+
+def page(path: str, port: int = UI_PORT) -> str:
+    """Return the address of a page of MLflow's UI, which answers while ``make mlflow`` runs."""
+    # Without the parameter the UI opens with what language models need.
+    return f"http://{UI_HOST}:{port}/#/{path}?workflowType=machine_learning"
 
 
 def exists(url: str) -> bool:

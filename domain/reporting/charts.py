@@ -156,7 +156,9 @@ def daily_ic(daily: pl.DataFrame, month: str) -> AnyChart:
     rows = daily.sort("session").with_columns(pl.col("session").dt.to_string("%d %b")).to_dicts()
     x = alt.X(
         "session:N", sort=[row["session"] for row in rows], title=None,
-        axis=alt.Axis(labelAngle=0, labelOverlap="greedy", ticks=False, domain=False),
+        axis=alt.Axis(
+            labelAngle=0, labelOverlap="greedy", labelPadding=8, ticks=False, domain=False
+        ),
     )  # fmt: skip
     y = alt.Y("ic:Q", title=None, axis=alt.Axis(format="+.2f", tickCount=5))
     color = alt.condition("datum.ic < 0", alt.value(ORANGE), alt.value(BLUE))
@@ -310,6 +312,9 @@ def _configured(chart: Any) -> AnyChart:  # the union's members share no typed `
             gridColor="#e6e6e6",
             domainColor="#999999",
             tickColor="#999999",
+            titleFontSize=14,
+            titleFontWeight="normal",
+            titleColor="#444444",
         )
         .configure_axisY(domain=False, ticks=False)
         .configure_text(fontSize=14)

@@ -128,7 +128,7 @@ def test_the_server_shows_models_and_charts_and_ends_with_ctrl_c(tmp_path):
         assert process.wait(timeout=30) == 0
         said = process.stdout.read()
     assert [line for line in said.splitlines() if line.strip()] == [
-        f"MLflow starts on http://127.0.0.1:{port}; Ctrl-C stops it."
+        f"MLflow starts on {tracking.page(f'models/{REGISTERED_MODEL}', port)}; Ctrl-C stops it."
     ]
     with pytest.raises(OSError, match="refused"):
         ask(port, "/health")

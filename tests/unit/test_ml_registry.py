@@ -18,6 +18,7 @@ from ml.errors import (
 )
 from ml.model_card import Origin
 from ml.registry import promote
+from orchestration.base.settings import Settings
 from tests.unit.registry_cases import (
     MONTHS,
     ORIGIN,
@@ -350,6 +351,29 @@ def test_a_store_of_another_release_is_named(registry):
     with pytest.raises(RegistryError, match="out-of-date") as refused:
         other.champions(models)
     assert "mlflow db upgrade" in refused.value.remedy
+
+
+def test_a_database_that_is_away_is_no_refusal(registry, monkeypatch):
+    models = train(registry.store, MONTHS[:1])
+    registry.record(models, ORIGIN)
+    with tracking.session(registry.url):
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    def away(*_args, **_kwargs):
+        raise MlflowException("server closed the connection", TEMPORARILY_UNAVAILABLE)
+
+    monkeypatch.setattr("mlflow.MlflowClient.search_model_versions", away)
+    # A step that fails with another library's error is tried again; with ours, never.
+    with pytest.raises(MlflowException, match="closed the connection"):
+        registry.champions(models)
+
+
+def test_on_postgres_mlflow_has_a_schema_of_its_own(tmp_path):
+    settings = Settings(home=tmp_path, postgres_url="postgresql://desk:secret@host/db")
+    assert "search_path%3Dmlflow" in settings.mlflow_url
+    assert settings.mlflow_url != settings.ops_url
+    assert Settings(home=tmp_path).mlflow_url.startswith("sqlite:///")
 
 
 def test_an_experiment_that_was_deleted_is_named(registry):
