@@ -156,6 +156,8 @@ class Settings(BaseSettings):
         """Tracking URI of MLflow: its runs and its registry."""
         if self.postgres_url is not None:
             return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
+        if self.postgres_url is not None:
+            return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
         return sqlite_url(self.home / "mlflow" / "mlflow.db")
 
     @property
