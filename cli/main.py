@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli import executing
+from cli import executing, incidents
 from cli.demo import demo_settings, run_demo
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
@@ -30,6 +30,7 @@ from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(executing.app, name="exec")
+app.add_typer(incidents.app, name="incidents")
 console = Console()
 STATES = ("portfolio_management", "book_states")
 
