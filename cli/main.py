@@ -22,6 +22,7 @@ from cli.query import ask
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
+from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
 from ml.model_store import ModelStore
 from ml.tracking import UI_PORT
@@ -137,6 +138,18 @@ def mlflow(port: Annotated[int, typer.Option(help="Of MLflow's UI.")] = UI_PORT)
 def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
     """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
     typer.echo(ask(Lake(read_settings().lake_root), query))
+
+
+@app.command()
+def data_docs() -> None:
+    """Print where the Data Docs of the suite over the bars lie: open it in a browser."""
+    settings = read_settings()
+    index = BarsSuite(settings.data_docs_root).index
+    if not index.exists():
+        raise ConfigurationError(
+            f"{index} does not exist.", remedy="the first run that writes bars makes it"
+        )
+    typer.echo(index.as_uri())
 
 
 @app.command("explain")

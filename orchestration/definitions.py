@@ -18,6 +18,7 @@ from assets.trade_execution import trade_execution_assets
 from assets.trading_decision import trading_decision_assets
 from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
+from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
 from io_managers.verdicts import Judge
 from orchestration.base.freshness import with_freshness
@@ -59,7 +60,7 @@ def build_defs(
     upkeep = maintenance(environment)
     return dg.Definitions(
         assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),
-        asset_checks=build_checks(Judge(lake, limits)),
+        asset_checks=build_checks(Judge(lake, limits), BarsSuite(environment.data_docs_root)),
         jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, upkeep],
         sensors=[
             arrivals(environment), execution_journal(environment), run_failure(environment),

@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def data_docs_root(self) -> Path:
+        """Where the results of the suite over the bars lie, and its Data Docs."""
+        return self.home / "data_docs"
+
+    @property
     def statements_root(self) -> Path:
         """Where brokers' end-of-session statements lie."""
         return self.home / "statements"
