@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import sqlalchemy as sa
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from contracts.clock import NS_PER_S
+from ops_store.connection import sqlite_file_of
 from ops_store.records import Incident
 from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings, read_settings
@@ -26,8 +25,8 @@ ID_CHARS = 12
 
 def recorded(settings: Settings) -> list[Incident]:
     """Return all incidents, oldest first, without making a store where there is none."""
-    url = sa.make_url(settings.ops_url)
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+    file = sqlite_file_of(settings.ops_url)
+    if file is not None and not file.exists():
         return []
     with incident_store(settings) as store:
         return store.incidents()

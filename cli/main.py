@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli import executing, incidents
+from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
@@ -138,6 +139,27 @@ def mlflow(port: Annotated[int, typer.Option(help="Of MLflow's UI.")] = UI_PORT)
 def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
     """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
     typer.echo(ask(Lake(read_settings().lake_root), query))
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file, e.g. desk.tar.gz.")]) -> None:
+    """Write all state of the home directory, and of its database, into one archive."""
+    made = back_up(read_settings(), file)
+    size_mb = file.stat().st_size / 1_000_000
+    console.print(f"{len(made.files):,} files in {file}, {size_mb:,.1f} MB.", soft_wrap=True)
+
+
+@app.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="An archive that `backup` made.")],
+) -> None:
+    """Make an empty home directory what it was when an archive was made."""
+    settings = read_settings()
+    made = restore(settings, file, console)
+    console.print(
+        f"{len(made.files):,} files of {made.created}, each with its hash, are in {settings.home}.",
+        soft_wrap=True,
+    )
 
 
 @app.command()

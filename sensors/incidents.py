@@ -6,11 +6,11 @@ import datetime as dt
 import re
 
 import httpx
-import sqlalchemy as sa
 import stamina
 import structlog
 
 from contracts.clock import NS_PER_S
+from ops_store.connection import password_of
 from ops_store.feedback import incident_id_of
 from ops_store.records import Incident
 from orchestration.base.ops import incident_store
@@ -56,8 +56,8 @@ def open_incident(settings: Settings, *, kind: str, subject: str, detail: str) -
 def redacted(text: str, settings: Settings) -> str:
     """Return a text without the passwords of any URL and without the webhook's address."""
     secrets = [settings.webhook] if settings.webhook else []
-    password = sa.make_url(settings.ops_url).password
-    secrets += [str(password)] if password else []
+    password = password_of(settings.ops_url)
+    secrets += [password] if password else []
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
     return _CREDENTIALS.sub(rf"\1{_HIDDEN}@", text)
