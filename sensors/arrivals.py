@@ -19,6 +19,7 @@ from domain.market_data.instruments import read_symbols
 from domain.market_data.normalise import read_lines
 from io_managers.lake import Lake
 from orchestration.base.partitions import monthly
+from orchestration.base.run_tags import run_tags
 from orchestration.base.settings import Settings
 from orchestration.jobs import DAILY, RESTATE
 from sensors.incidents import open_incident
@@ -146,7 +147,7 @@ def _asked(
         cursor, sha256=found, arrivals=cursor.arrivals + 1, first_month=start
     )
     content = digest(tuple(sorted(found.items())))
-    tags = {SHA256_TAG: bars.sha256, WHY_TAG: why}
+    tags = run_tags(settings) | {SHA256_TAG: bars.sha256, WHY_TAG: why}
     # Numbered, because a vendor that takes a file back sends the same content a second time.
     request: dict[str, Any] = {"run_key": f"{content}-{asked.arrivals}"}
     if start == months[-1]:
