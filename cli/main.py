@@ -16,6 +16,7 @@ from rich.markup import escape
 from cli import executing, incidents
 from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
+from cli.doctor import doctor
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
 from cli.mlflow_server import serve
@@ -33,6 +34,7 @@ from orchestration.base.settings import Settings, read_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(executing.app, name="exec")
 app.add_typer(incidents.app, name="incidents")
+app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")
 
