@@ -13,8 +13,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli import executing
+from cli import executing, incidents
+from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
+from cli.doctor import doctor
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
 from cli.mlflow_server import serve
@@ -22,6 +24,7 @@ from cli.query import ask
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
+from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
 from ml.model_store import ModelStore
 from ml.tracking import UI_PORT
@@ -30,6 +33,8 @@ from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(executing.app, name="exec")
+app.add_typer(incidents.app, name="incidents")
+app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")
 
@@ -136,6 +141,39 @@ def mlflow(port: Annotated[int, typer.Option(help="Of MLflow's UI.")] = UI_PORT)
 def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
     """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
     typer.echo(ask(Lake(read_settings().lake_root), query))
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file, e.g. desk.tar.gz.")]) -> None:
+    """Write all state of the home directory, and of its database, into one archive."""
+    made = back_up(read_settings(), file)
+    size_mb = file.stat().st_size / 1_000_000
+    console.print(f"{len(made.files):,} files in {file}, {size_mb:,.1f} MB.", soft_wrap=True)
+
+
+@app.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="An archive that `backup` made.")],
+) -> None:
+    """Make an empty home directory what it was when an archive was made."""
+    settings = read_settings()
+    made = restore(settings, file, console)
+    console.print(
+        f"{len(made.files):,} files of {made.created}, each with its hash, are in {settings.home}.",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def data_docs() -> None:
+    """Print where the Data Docs of the suite over the bars lie: open it in a browser."""
+    settings = read_settings()
+    index = BarsSuite(settings.data_docs_root).index
+    if not index.exists():
+        raise ConfigurationError(
+            f"{index} does not exist.", remedy="the first run that writes bars makes it"
+        )
+    typer.echo(index.as_uri())
 
 
 @app.command("explain")

@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         ge=1,
         description="How long Dagster keeps runs that no table's present state comes from.",
     )
+    incident_webhook_url: SecretStr | None = Field(
+        default=None,
+        description="Told of each incident by an HTTP POST of JSON; its address is a secret.",
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
@@ -106,6 +110,8 @@ class Settings(BaseSettings):
             raise ValueError(f"history_start={self.history_start} is not the first of a month")
         if self.history_start > self.instant().date():
             raise ValueError(f"history_start={self.history_start} lies after now={self.now}")
+        if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
+            raise ValueError("incident_webhook_url does not begin with https:// or http://")
         return self
 
     @classmethod
@@ -147,6 +153,11 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def data_docs_root(self) -> Path:
+        """Where the results of the suite over the bars lie, and its Data Docs."""
+        return self.home / "data_docs"
+
+    @property
     def statements_root(self) -> Path:
         """Where brokers' end-of-session statements lie."""
         return self.home / "statements"
@@ -166,6 +177,12 @@ class Settings(BaseSettings):
         if self.ops_store_url is None and self.postgres_url is not None:
             return in_schema(self.postgres_url.get_secret_value(), OPS_SCHEMA)
         return self.ops_store_url or sqlite_url(self.home / "ops.db")
+
+    @property
+    def webhook(self) -> str | None:
+        """Address that is told of incidents, in clear."""
+        url = self.incident_webhook_url
+        return None if url is None else url.get_secret_value()
 
     def next_session(self) -> dt.date:
         """Return the session after the last one that has closed."""
