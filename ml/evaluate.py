@@ -125,8 +125,7 @@ def evaluate(
         if model["month"] in wanted:
             known = _known_ics(earlier, model["month"])
             returned.append(_rows_of(part, values, booster, model, probabilities, known))
-        keys = part.select("instrument_id", "session")
-        scored = keys.with_columns(pl.Series("score", score))
+        scored = part.select("instrument_id", "session", pl.Series("score", score))
         earlier = pl.concat([earlier, _ics_of(scored, labels)])
     schema = pl.Schema({**EVALUATION_SCHEMA, **_carried(features)})
     if not returned:
