@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from cli.archive import BackupError
 from ops_store.connection import open_engine
-from orchestration.base.settings import OPS_SCHEMA
+from orchestration.base.settings import MLFLOW_SCHEMA, OPS_SCHEMA
 
 # Dagster's default one, the ops store's, MLflow's. One that does not exist is left out.
-SCHEMAS = ("public", OPS_SCHEMA, "mlflow")
+SCHEMAS = ("public", OPS_SCHEMA, MLFLOW_SCHEMA)
 TIMEOUT_S = 1_800.0
 
 
