@@ -4,7 +4,7 @@
     parsed, so that another range does not cost a new parse.
 -#}
 {% macro of_this_build(column) -%}
-    {%- set months = env_var('MARTS_MONTHS', '') if execute else '' -%}
+    {%- set months = env_var("MARTS_MONTHS", "") if execute and not flags.FULL_REFRESH else "" -%}
     {%- if months -%}
         {{ column }} in ('{{ months.split(',') | join("', '") }}')
     {%- else -%}
