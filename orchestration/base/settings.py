@@ -146,6 +146,16 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def marts_root(self) -> Path:
+        """Where the published marts lie."""
+        return self.home / "marts"
+
+    @property
+    def dbt_root(self) -> Path:
+        """Where dbt keeps what it writes."""
+        return self.home / "dbt"
+
+    @property
     def statements_root(self) -> Path:
         """Where brokers' end-of-session statements lie."""
         return self.home / "statements"

@@ -1,4 +1,4 @@
-{#- From the first session on: a drawdown and an index know all that went before, and nothing after. -#}
+{#- From the first session on: a drawdown knows all that went before, and nothing after. -#}
 with equity as (
     select * from {{ ref('stg_portfolio_management__equity') }}
 ),
