@@ -29,7 +29,8 @@ from orchestration.base.partitions import MONTH_COLUMN
 
 SCHEMA = "marts"
 # What the published file says of itself: which project made it, from what.
-BUILT = "built"
+MADE_BY = "select digest from built.project"
+MADE_FROM = "select name, month, digest from built.inputs"
 WHOLE_TABLE = ""
 Inputs = dict[tuple[str, str], str]
 
@@ -204,8 +205,8 @@ class MartsStore:
         """Return what the published file was made from; None when another project made it."""
         try:
             with self.open() as connection:
-                made_by = connection.execute(f"select digest from {BUILT}.project").fetchall()
-                rows = connection.execute(f"select name, month, digest from {BUILT}.inputs")
+                made_by = connection.execute(MADE_BY).fetchall()
+                rows = connection.execute(MADE_FROM)
                 inputs = {(name, month): found for name, month, found in rows.fetchall()}
         except duckdb.Error:
             # Not one of ours, or torn: a build from nothing mends both.
@@ -236,18 +237,17 @@ class MartsStore:
         return found
 
     def _publish(self, inputs: Inputs) -> None:
+        project = pl.DataFrame({"digest": [self.project.digest()]})
+        made_from = pl.DataFrame(
+            [(*key, found) for key, found in sorted(inputs.items())],
+            schema=["name", "month", "digest"], orient="row",
+        )  # fmt: skip
         with duckdb.connect(str(self._working)) as connection:
-            connection.execute(f"drop schema if exists {BUILT} cascade")
-            connection.execute(f"create schema {BUILT}")
-            connection.execute(f"create table {BUILT}.project (digest varchar)")
-            connection.execute(f"insert into {BUILT}.project values (?)", [self.project.digest()])
-            rows = pl.DataFrame(
-                [(*key, found) for key, found in sorted(inputs.items())],
-                schema=["name", "month", "digest"], orient="row",
-            )  # fmt: skip
-            connection.register("rows", rows)
-            connection.execute(f"create table {BUILT}.inputs as select * from rows")
-            connection.unregister("rows")
+            connection.register("project", project)
+            connection.register("inputs", made_from)
+            connection.execute("create schema if not exists built")
+            connection.execute("create or replace table built.project as from project")
+            connection.execute("create or replace table built.inputs as from inputs")
             connection.execute("checkpoint")
         _to_disk(self._working)
         # Analysts' tools open files for writing unless they cannot, and would lock each other out.

@@ -49,7 +49,7 @@ def report(
     build.require_published()
     counts, names = store.counts(), context.assets_def.keys_by_output_name
     for output in outputs:
-        shown = {
+        shown: dict[str, Any] = {
             "dagster/row_count": counts[names[output.output_name].path[-1]],
             "months": list(build.months),
             "full_refresh": build.full,
