@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from assets.marts import marts_store
 from cli import executing
 from cli.demo import demo_settings, run_demo
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
-from cli.query import ask
+from cli.marts import dbt_docs, marts, print_example, sql
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
@@ -27,6 +28,9 @@ from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(executing.app, name="exec")
+app.command()(sql)
+app.command()(marts)
+app.command("dbt-docs")(dbt_docs)
 console = Console()
 STATES = ("portfolio_management", "book_states")
 
@@ -52,13 +56,15 @@ def demo() -> None:
     settings = demo_settings()
     done = settings.home / "demo.fingerprint"
     current = fingerprint(settings)
-    complete = Lake(settings.lake_root).exists(("reporting", "reports"))
+    reported = Lake(settings.lake_root).exists(("reporting", "reports"))
+    complete = reported and marts_store(settings).path.exists()
     if complete and done.exists() and done.read_text() == current:
         console.print("Nothing has changed since the last run: no work to do.")
     else:
         run_demo(settings, console)
         done.write_text(current)
     print_summary(settings, console)
+    print_example(settings)
 
 
 @app.command()
@@ -119,12 +125,6 @@ def dev(port: Annotated[int, typer.Option(help="Of the Dagster UI.")] = 3000) ->
         ) as dagster:  # fmt: skip
             executing.until_interrupted()
             os.killpg(dagster.pid, signal.SIGINT)
-
-
-@app.command()
-def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
-    """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
-    typer.echo(ask(Lake(read_settings().lake_root), query))
 
 
 @app.command("explain")

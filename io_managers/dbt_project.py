@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,6 +135,7 @@ class DbtProject:
         command += ["--log-level", "none", "--no-send-anonymous-usage-stats"]
         command += ["--log-level-file", "info", "--no-version-check", "--no-use-colors"]
         found = dbtRunner(callbacks=[collect]).invoke([str(word) for word in command])
+        _close_logs()
         return DbtRun(tuple(events), () if found.success else tuple(_problems(found)))
 
 
@@ -166,6 +168,16 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _close_logs() -> None:
+    """Close dbt's log file, which dbt leaves to the end of the process."""
+    from dbt_common.events.event_manager_client import cleanup_event_logger, get_event_manager
+
+    for entry in get_event_manager().loggers:
+        for handler in logging.getLogger(entry.name).handlers:
+            handler.close()
+    cleanup_event_logger()
 
 
 def _close_connections() -> None:

@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 from contracts.envelope import digest
 from contracts.errors import MartsError, MissingUpstreamError
 from io_managers.canonical import canonical_hash
-from io_managers.dbt_project import SCHEDULED, DbtProject
+from io_managers.dbt_project import PROJECT, SCHEDULED, DbtProject
 from io_managers.lake import Lake
 from orchestration.base.partitions import MONTH_COLUMN
 
@@ -70,14 +70,16 @@ class MartsStore:
         The tables that marts are made of.
     state : Path
         Where dbt keeps what it writes.
+    folder : Path
+        The dbt project; this repository's, except in a test.
     """
 
-    def __init__(self, root: Path, lake: Lake, state: Path) -> None:
+    def __init__(self, root: Path, lake: Lake, state: Path, folder: Path = PROJECT) -> None:
         self.path = root / "quantivista.duckdb"
         # The same name: DuckDB calls a database as its file is called.
         self._working = root / "building" / self.path.name
         self._lake = lake
-        self.project = DbtProject(state, lake.root, self._working)
+        self.project = DbtProject(state, lake.root, self._working, folder)
 
     def build(
         self, months: Sequence[str] = (), *, full: bool = False, unit_tests: bool = False
