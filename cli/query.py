@@ -14,6 +14,8 @@ from io_managers.lake import Lake
 # What the database in memory may not do any more once everything is in place. The last line keeps
 # a query from undoing the others.
 LOCKS = (
+    # What does not fit into memory fails, instead of spilling into the current directory.
+    "set temp_directory = ''",
     "set python_enable_replacements = false",
     "set enable_external_access = false",
     "set lock_configuration = true",
