@@ -10,7 +10,7 @@ import pytest
 from assets.marts import marts_store
 from contracts.errors import MartsError
 from domain.market_data.normalise import normalise
-from io_managers.dbt_project import _MANIFESTS, PROJECT, DbtProject
+from io_managers.dbt_project import PROJECT, DbtProject
 from io_managers.lake import Lake
 from io_managers.marts import MartsStore
 from orchestration.base.settings import Settings
@@ -126,4 +126,3 @@ def test_the_project_is_parsed_once_per_content(tmp_path, monkeypatch):
     assert project.digest() != digest
     with pytest.raises(MartsError, match="cannot parse"):
         project.manifest()
-    assert digest not in _MANIFESTS
