@@ -13,6 +13,11 @@ from orchestration.definitions import build_defs
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 UPDATE = "UPDATE_ASSET_SPECS"
 OURS = {"workflow", "tier", "event"}
+MARTS = {
+    "dim_instrument", "dim_session", "fct_signals", "fct_evaluations", "fct_decisions",
+    "fct_orders", "fct_fills", "fct_positions_daily", "fct_cash", "fct_pnl_daily",
+    "fct_data_quality",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,7 @@ def test_every_mart_is_tested_at_its_grain(graph):
 def test_lineage_leads_from_a_mart_to_the_lake(graph):
     """Views are no assets: what a mart is made of are tables, each with its own producer."""
     marts = {key for key in graph.materializable_asset_keys if "dbt" in graph.get(key).kinds}
-    assert len(marts) == 11
+    assert {key.path[-1] for key in marts} >= MARTS
     for key in marts:
         parents = graph.get(key).parent_keys
         assert parents, name_of(key)
