@@ -6,6 +6,7 @@ import dagster as dg
 
 from io_managers.lake import Lake
 from io_managers.marts import MartsStore
+from orchestration.base.retries import RETRIES, final
 from orchestration.base.settings import Settings
 
 
@@ -35,7 +36,9 @@ def marts_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         # One build at a time: it works on one copy, and publishes one file.
         pool="marts",
+        retry_policy=RETRIES,
     )
+    @final
     def marts(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
