@@ -7,7 +7,7 @@ export QUANTIVISTA_HOME ?= $(CURDIR)/.quantivista
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 
-.PHONY: help demo daily dev backfill marts dbt-docs torture test lint clean debian-packages setup setup-test
+.PHONY: help demo daily dev mlflow backfill marts dbt-docs data-docs torture test lint clean debian-packages setup setup-test
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ daily: setup ## Take in the newest session
 dev: setup ## Dagster UI and daemon on loopback
 	@./quantivista dev
 
+mlflow: setup ## MLflow's UI on loopback: trainings, models, champions
+	@./quantivista mlflow
+
 backfill: setup ## Rebuild months, e.g. make backfill FROM=2010-01-01 TO=2010-08-01
 	@./quantivista backfill "$(FROM)" "$(TO)"
 
@@ -51,6 +54,9 @@ marts: setup ## Build all marts anew with dbt, unit tests included, and publish 
 
 dbt-docs: setup ## Write dbt's documentation of the marts and serve it on loopback
 	@./quantivista dbt-docs
+
+data-docs: setup ## Say where the data quality results of the bars lie
+	@./quantivista data-docs
 
 torture: setup-test ## Kill the execution service 100 times over 2,000 orders, the venue as oracle
 	@$(RUN)python -m benchmarks.torture

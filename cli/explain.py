@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from contracts.errors import LakeError
 from io_managers.lake import Lake
+from ml.model_store import ModelStore
 from orchestration.base.partitions import MONTH_COLUMN
 
 # An id may be shortened to its first digits, as people do with hashes.
@@ -41,7 +42,7 @@ class Explanation(msgspec.Struct, frozen=True):
         return root
 
 
-def explain(lake: Lake, identity: str) -> Explanation:
+def explain(lake: Lake, identity: str, store: ModelStore | None = None) -> Explanation:
     """Walk from a fill, order or decision to the raw line of the vendor's file.
 
     Parameters
@@ -49,6 +50,8 @@ def explain(lake: Lake, identity: str) -> Explanation:
     identity : str
         An execution's event id or ExecID, an order's ClOrdID, or a decision's event id; its first
         characters are enough where they are unique.
+    store : ModelStore, optional
+        Says where in MLflow's registry the model is found.
 
     Raises
     ------
@@ -81,10 +84,10 @@ def explain(lake: Lake, identity: str) -> Explanation:
     links.append(("decision", _pick(decision, "event_id", "session", "instrument_id", "action",
                                     "delta_qty", "core_weight", "tilt_weight", "clips",
                                     "arrival_price")))  # fmt: skip
-    return Explanation((*links, *_beliefs(lake, decision), *_data(lake, decision)))
+    return Explanation((*links, *_beliefs(lake, decision, store), *_data(lake, decision)))
 
 
-def _beliefs(lake: Lake, decision: Row) -> list[tuple[str, Row]]:
+def _beliefs(lake: Lake, decision: Row, store: ModelStore | None) -> list[tuple[str, Row]]:
     """Signal, evaluation, model and indicators; none where no model existed yet."""
     if decision["signal_id"] is None:
         return [("signal", {"note": "none: no model had been trained for this session"})]
@@ -101,10 +104,18 @@ def _beliefs(lake: Lake, decision: Row) -> list[tuple[str, Row]]:
     model = _one(
         lake, ("market_prediction", "models"), month, model_sha256=evaluation["model_sha256"]
     )
-    links.append(("model", _pick(model, "model_sha256", "train_first", "train_last",
-                                 "calibration_first", "calibration_known",
-                                 "n_train_rows")))  # fmt: skip
+    links.append(("model", _registered(store, model["training_key"]) | _pick(
+        model, "model_sha256", "train_first", "train_last", "calibration_first",
+        "calibration_known", "n_train_rows",
+    )))  # fmt: skip
     return links
+
+
+def _registered(store: ModelStore | None, training_key: str) -> Row:
+    place = None if store is None else store.registration(training_key)
+    if place is None:
+        return {}
+    return {"registered": f"{place.model} version {place.version}", "mlflow_run_id": place.run_id}
 
 
 def _data(lake: Lake, decision: Row) -> list[tuple[str, Row]]:

@@ -14,15 +14,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from assets.marts import marts_store
-from cli import executing
+from cli import executing, incidents
+from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
+from cli.doctor import doctor
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
 from cli.marts import dbt_docs, marts, print_example, sql
+from cli.mlflow_server import serve
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
+from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
+from ml.model_store import ModelStore
+from ml.tracking import UI_PORT
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 
@@ -31,6 +37,8 @@ app.add_typer(executing.app, name="exec")
 app.command()(sql)
 app.command()(marts)
 app.command("dbt-docs")(dbt_docs)
+app.add_typer(incidents.app, name="incidents")
+app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")
 
@@ -127,6 +135,47 @@ def dev(port: Annotated[int, typer.Option(help="Of the Dagster UI.")] = 3000) ->
             os.killpg(dagster.pid, signal.SIGINT)
 
 
+@app.command()
+def mlflow(port: Annotated[int, typer.Option(help="Of MLflow's UI.")] = UI_PORT) -> None:
+    """Open MLflow's UI on loopback: every training, and which model served when."""
+    settings = read_settings()
+    with instance_of(settings):
+        serve(settings, port, console)
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file, e.g. desk.tar.gz.")]) -> None:
+    """Write all state of the home directory, and of its database, into one archive."""
+    made = back_up(read_settings(), file)
+    size_mb = file.stat().st_size / 1_000_000
+    console.print(f"{len(made.files):,} files in {file}, {size_mb:,.1f} MB.", soft_wrap=True)
+
+
+@app.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="An archive that `backup` made.")],
+) -> None:
+    """Make an empty home directory what it was when an archive was made."""
+    settings = read_settings()
+    made = restore(settings, file, console)
+    console.print(
+        f"{len(made.files):,} files of {made.created}, each with its hash, are in {settings.home}.",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def data_docs() -> None:
+    """Print where the Data Docs of the suite over the bars lie: open it in a browser."""
+    settings = read_settings()
+    index = BarsSuite(settings.data_docs_root).index
+    if not index.exists():
+        raise ConfigurationError(
+            f"{index} does not exist.", remedy="the first run that writes bars makes it"
+        )
+    typer.echo(index.as_uri())
+
+
 @app.command("explain")
 def explain_command(
     identity: Annotated[str, typer.Argument(help="Of a fill, an order or a decision.")],
@@ -134,7 +183,8 @@ def explain_command(
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Walk from a fill, order or decision back to the vendor's bytes."""
-    walk = explain(Lake(read_settings().lake_root), identity)
+    settings = read_settings()
+    walk = explain(Lake(settings.lake_root), identity, ModelStore(settings.models_root))
     if json:
         typer.echo(walk.to_json())
     else:

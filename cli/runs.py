@@ -17,6 +17,7 @@ from cli.instance import instance_of
 from contracts.envelope import digest
 from contracts.errors import QuantiVistaError
 from domain.book.policy import BookPolicy
+from orchestration.base.failures import failures_of
 from orchestration.base.run_tags import run_tags
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
@@ -112,32 +113,11 @@ def execute(
         if result.success:
             progress.update(task, description="done")
     if not result.success:
-        reasons = "\n".join(_failures(result))
+        reasons = "\n".join(f"  {line}" for line in failures_of(result.all_events))
         raise RunFailedError(
             f"Job {job} failed.\n{reasons}\n",
             remedy="mend what it names and run the command again; finished tables stay as they are",
         )
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    found = []
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error is not None:
-            error = event.step_failure_data.error
-            # Dagster wraps what a step raised, and so does `final`; the step's own error is within.
-            while (error.cls_name or "").startswith(("Dagster", "Failure")) and error.cause:
-                error = error.cause
-            found.append(f"  {event.step_key}: {error.message.strip()}")
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
-            table = "/".join(evaluation.asset_key.path)
-            found.append(f"  check {evaluation.check_name} of {table}: {_values(evaluation)}")
-    return found
-
-
-def _values(evaluation: dg.AssetCheckEvaluation) -> str:
-    violations = evaluation.metadata.get("violations")
-    return str(violations.value) if violations is not None else "failed"
 
 
 def fingerprint(settings: Settings) -> str:

@@ -29,14 +29,22 @@ def softmax(margins: FloatArray, temperature: float = 1.0) -> FloatArray:
 
 
 def log_loss(probabilities: FloatArray, classes: IntArray) -> float:
-    """Return the mean negative log probability (nats) of the class that came; no NaN allowed."""
-    if probabilities.shape[0] != classes.shape[0] or classes.size == 0:
+    """Return the mean of ``log_losses``, of at least one row."""
+    if classes.size == 0:
+        raise ContractError("No class was observed.", remedy="pass at least one row")
+    return float(log_losses(probabilities, classes).mean())
+
+
+def log_losses(probabilities: FloatArray, classes: IntArray) -> FloatArray:
+    """Return each row's negative log probability (nats) of the class that came; no NaN allowed."""
+    if probabilities.shape[0] != classes.shape[0]:
         raise ContractError(
             f"{probabilities.shape[0]} probabilities for {classes.size} classes.",
-            remedy="pass one row of probabilities per class observed, at least one",
+            remedy="pass one row of probabilities per class observed",
         )
     came = probabilities[np.arange(classes.size), classes]
-    return float(-np.log(np.maximum(came, PROBABILITY_FLOOR)).mean())
+    losses: FloatArray = -np.log(np.maximum(came, PROBABILITY_FLOOR))
+    return losses
 
 
 def fit_temperature(margins: FloatArray, classes: IntArray) -> float:

@@ -8,12 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from contracts.errors import ContractError
-from ml.calibration import hac_t, log_loss, softmax
+from ml.calibration import hac_t, softmax
 from ml.features import FEATURE_NAMES, FEATURES_VERSION, feature_hashes, feature_matrix
 from ml.grid import BoolArray, FloatArray
 from ml.labels import CLASSES, HORIZON_SESSIONS, rating_classes
@@ -23,7 +22,7 @@ from ml.train import contributions_of, margins_of, scores_of, session_ics, train
 if TYPE_CHECKING:
     import xgboost
 
-__all__ = ["EVALUATION_SCHEMA", "ModelQuality", "evaluate", "model_quality", "train_models"]
+__all__ = ["EVALUATION_SCHEMA", "evaluate", "train_models"]
 
 RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
 PROBABILITIES = tuple(f"p_{rating}" for rating in RATINGS)
@@ -34,8 +33,8 @@ INTERVAL_Z = 1.645
 REASONS_TOP = 3
 # By chance a row has 0.2 % of its features outside the training's range.
 OUT_OF_DISTRIBUTION_SHARE = 0.15
-T_EVIDENCE = 2.0
 CARRIED = ("history_digest",)
+IC_SCHEMA = {"session": pl.Date, "ic": pl.Float64, "label_known_session": pl.Date}
 
 EVALUATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "instrument_id": pl.String,
@@ -60,26 +59,6 @@ EVALUATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "out_of_distribution": pl.Boolean,
     "unexplained_jump_recent": pl.Boolean,
 }
-
-
-class ModelQuality(msgspec.Struct, frozen=True):
-    """Out-of-sample quality over all evaluated sessions whose labels are known.
-
-    ``hit_rate`` is the share of sessions in which strong_buy earned more than strong_sell, and
-    ``spread_mean`` by how much (log return over the horizon). Nothing is annualised. ``None`` where
-    there is nothing to measure.
-    """
-
-    n_sessions: int
-    n_rows: int
-    ic_mean: float | None
-    ic_t_hac: float | None
-    hac_lag: int
-    log_loss: float | None
-    log_loss_uniform: float
-    hit_rate: float | None
-    spread_mean: float | None
-    evidence: str
 
 
 def evaluate(
@@ -135,7 +114,7 @@ def evaluate(
     past = models.filter(pl.col("month") <= (wanted[-1] if wanted else "")).sort("month")
     _refuse_gaps(past["month"].to_list(), sessions)
     returned: list[pl.DataFrame] = []
-    scored: list[pl.DataFrame] = []
+    earlier = pl.DataFrame(schema=IC_SCHEMA)
     for model in past.iter_rows(named=True):
         part = rows.filter(pl.col("month") == model["month"])
         booster = store.load(model["model_sha256"], threads)
@@ -144,10 +123,11 @@ def evaluate(
         probabilities = softmax(margins, model["temperature"])
         score = scores_of(probabilities)
         if model["month"] in wanted:
-            known = _known_ics(scored, labels, model["month"])
+            known = _known_ics(earlier, model["month"])
             returned.append(_rows_of(part, values, booster, model, probabilities, known))
         keys = part.select("instrument_id", "session")
-        scored.append(keys.with_columns(pl.Series("score", score)))
+        scored = keys.with_columns(pl.Series("score", score))
+        earlier = pl.concat([earlier, _ics_of(scored, labels)])
     schema = pl.Schema({**EVALUATION_SCHEMA, **_carried(features)})
     if not returned:
         return pl.DataFrame(schema=schema)
@@ -173,16 +153,20 @@ def _refuse_gaps(present: list[str], sessions: pl.Series) -> None:
         )
 
 
-def _known_ics(scored: list[pl.DataFrame], labels: pl.DataFrame, month: str) -> FloatArray:
+def _ics_of(scored: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """Daily rank ICs of a month's scores with the session at which each is known; ``IC_SCHEMA``."""
+    columns = ("instrument_id", "session", "forward_return", "label_known_session")
+    joined = scored.join(labels.select(columns), on=["instrument_id", "session"], how="inner")
+    # All labels of a session are known at the same one: they count sessions, not bars.
+    known = joined.select("session", "label_known_session").unique("session")
+    ics = session_ics(joined).join(known, on="session", how="left", maintain_order="left")
+    return ics.select(*IC_SCHEMA)
+
+
+def _known_ics(earlier: pl.DataFrame, month: str) -> FloatArray:
     """Daily rank ICs of earlier months' evaluations whose labels were known before ``month``."""
-    if not scored:
-        return np.empty(0)
     first_day = dt.date.fromisoformat(month)
-    outcome = labels.filter(pl.col("label_known_session") < first_day).select(
-        "instrument_id", "session", "forward_return"
-    )
-    joined = pl.concat(scored).join(outcome, on=["instrument_id", "session"], how="inner")
-    return session_ics(joined)["ic"].to_numpy()
+    return earlier.filter(pl.col("label_known_session") < first_day)["ic"].to_numpy()
 
 
 def shrunk_ic(ics: FloatArray, lag: int) -> float:
@@ -291,68 +275,3 @@ def _reasons(booster: xgboost.Booster, values: FloatArray, score_z: FloatArray) 
     directed = push * np.where(score_z < 0, -1.0, 1.0)[:, None]
     best = np.argsort(-directed, axis=1, kind="stable")[:, :REASONS_TOP]
     return [",".join(FEATURE_NAMES[column] for column in row) for row in best.tolist()]
-
-
-def model_quality(evaluations: pl.DataFrame, labels: pl.DataFrame) -> ModelQuality:
-    """Measure what the walk-forward evaluations were worth.
-
-    Parameters
-    ----------
-    evaluations : pl.DataFrame
-        From ``evaluate``, of any months.
-    labels : pl.DataFrame
-        From ``forward_returns``; rows without a label do not count.
-
-    Returns
-    -------
-    ModelQuality
-        ``evidence`` says in words whether the rank IC differs from zero at |t| >= 2. A log-loss
-        below uniform alone is no skill: knowing who is volatile, and so who ends in an outer
-        quintile on either side, lowers it without any view on direction.
-    """
-    lag = HORIZON_SESSIONS - 1
-    outcome = labels.select("instrument_id", "session", "forward_return", "rating_class")
-    joined = (
-        evaluations.join(outcome, on=["instrument_id", "session"], how="inner")
-        .filter(pl.col("rating_class").is_not_null())
-        .sort("session", "instrument_id")
-    )
-    ics = session_ics(joined)["ic"].to_numpy()
-    spreads = _spreads(joined)
-    t = hac_t(ics, lag)
-    probabilities = joined.select(PROBABILITIES).to_numpy()
-    return ModelQuality(
-        n_sessions=ics.size,
-        n_rows=joined.height,
-        ic_mean=float(ics.mean()) if ics.size else None,
-        ic_t_hac=t,
-        hac_lag=lag,
-        log_loss=log_loss(probabilities, joined["rating_class"].to_numpy().astype(np.int64))
-        if joined.height
-        else None,
-        log_loss_uniform=float(np.log(CLASSES)),
-        hit_rate=float((spreads > 0).mean()) if spreads.size else None,
-        spread_mean=float(spreads.mean()) if spreads.size else None,
-        evidence=_evidence(t, ics.size),
-    )
-
-
-def _spreads(joined: pl.DataFrame) -> FloatArray:
-    """Mean forward return of strong_buy minus that of strong_sell, per session with both."""
-    spreads = []
-    for _, part in joined.group_by(["session"], maintain_order=True):
-        top = part.filter(pl.col("rating") == RATINGS[-1])["forward_return"].to_numpy()
-        bottom = part.filter(pl.col("rating") == RATINGS[0])["forward_return"].to_numpy()
-        if top.size and bottom.size:
-            spreads.append(float(top.mean()) - float(bottom.mean()))
-    return np.array(spreads)
-
-
-def _evidence(t: float | None, sessions: int) -> str:
-    if t is None or sessions < EVIDENCE_SESSIONS_MIN:
-        return f"no evidence of skill: {sessions} sessions are too few to tell"
-    if abs(t) < T_EVIDENCE:
-        return f"no evidence of skill: t = {t:.2f} over {sessions} sessions"
-    if t < 0:
-        return f"wrong sign: ranks were inverted, t = {t:.2f} over {sessions} sessions"
-    return f"evidence of skill: t = {t:.2f} over {sessions} sessions"

@@ -1,6 +1,6 @@
 """Models by content: a file is named by the SHA-256 of its bytes, and never trusted without it.
 
-The only module in ``ml`` that touches a disk. Models are XGBoost's UBJ; nothing is ever pickled.
+The only loader of models. They are XGBoost's UBJ; nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from contracts.errors import ContractError
+from ml.errors import ModelRefusedError
 
 if TYPE_CHECKING:
     import xgboost
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # A model of 80 rounds is about 400 kB; a gigabyte is a mistake.
 MODEL_BYTES_MAX = 1_073_741_824
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """Where a training is found in the registry."""
+
+    training_key: str
+    model: str
+    version: int
+    run_id: str
 
 
 class ModelStore:
@@ -57,18 +67,24 @@ class ModelStore:
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
     def get(self, sha256: str) -> bytes:
-        """Return a model's bytes; raise ``ContractError`` when absent or not matching its name."""
+        """Return a model's bytes.
+
+        Raises
+        ------
+        ModelRefusedError
+            When they are absent, or not those that the hash names.
+        """
         path = self._model_path(sha256)
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
-            raise ContractError(
+            raise ModelRefusedError(
                 f"Model {sha256} is not in {self.root}.",
                 remedy="train the month again, or restore the store from its backup",
             ) from error
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
-            raise ContractError(
+            raise ModelRefusedError(
                 f"Model {sha256} has bytes with SHA-256 {found}: refused.",
                 remedy="delete the file and train the month again; find out who changed it",
             )
@@ -97,6 +113,24 @@ class ModelStore:
             return msgspec.json.decode(self._index_path(training_key).read_bytes(), type=kind)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+
+    def note_registration(self, place: Registration) -> None:
+        """Keep beside a training where it is registered, so that a reader needs no registry."""
+        _write(self._registration_path(place.training_key), msgspec.json.encode(place))
+
+    def registration(self, training_key: str) -> Registration | None:
+        """Return where a training is registered; ``None`` when that was never noted.
+
+        For people to follow. The champion of a session comes from the registry itself.
+        """
+        try:
+            data = self._registration_path(training_key).read_bytes()
+            return msgspec.json.decode(data, type=Registration)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def _registration_path(self, training_key: str) -> Path:
+        return self.root / "index" / f"{_checked(training_key)}.registered.json"
 
     def _model_path(self, sha256: str) -> Path:
         return self.root / "models" / f"{_checked(sha256)}.ubj"

@@ -17,6 +17,7 @@ import polars as pl
 
 from contracts.errors import ContractError
 from ml.calibration import fit_temperature, hac_t, log_loss, softmax, spearman
+from ml.diagnostics import Diagnostics, diagnose
 from ml.features import FEATURE_NAMES, FEATURES_VERSION, WARM_COLUMNS, feature_matrix
 from ml.grid import FloatArray, IntArray
 from ml.labels import CLASSES, CROSS_SECTION_MIN
@@ -78,6 +79,14 @@ class TrainedModel(msgspec.Struct, frozen=True):
     n_ic_sessions: int
     training_key: str
     feature_importance: str
+
+
+class Training(msgspec.Struct, frozen=True):
+    """What is remembered of a training: its row, what to look at, and the recipe it followed."""
+
+    model: TrainedModel
+    diagnostics: Diagnostics
+    recipe: dict[str, Any]
 
 
 MODEL_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -206,20 +215,21 @@ def _train_month(
 ) -> TrainedModel:
     training, calibration = _slice(rows, split.training), _slice(rows, split.calibration)
     key = training_key(training, calibration, split, policy)
-    remembered = store.find(key, TrainedModel)
-    if isinstance(remembered, TrainedModel) and store.has(remembered.model_sha256):
-        return remembered
+    remembered = store.find(key, Training)
+    if isinstance(remembered, Training) and store.has(remembered.model.model_sha256):
+        return remembered.model
     booster = fit(training.values, training.classes)
     data = bytes(booster.save_raw("ubj"))
     margins = margins_of(booster, calibration.values)
     temperature = fit_temperature(margins, calibration.classes)
     probabilities = softmax(margins, temperature)
-    series = session_ics(
+    daily = session_ics(
         calibration.keys.with_columns(
             pl.Series("score", scores_of(probabilities)),
             pl.Series("forward_return", calibration.returns),
         )
-    )["ic"].to_numpy()
+    )
+    series = daily["ic"].to_numpy()
     sha256 = store.put(data)
     model = TrainedModel(
         month=split.month,
@@ -242,21 +252,26 @@ def _train_month(
         training_key=key,
         feature_importance=_importance(booster),
     )
-    store.remember(key, model)
+    diagnostics = diagnose(probabilities, calibration.classes, daily)
+    store.remember(key, Training(model, diagnostics, recipe_of(policy)))
     return model
 
 
-def training_key(training: _Slice, calibration: _Slice, split: Split, policy: SplitPolicy) -> str:
-    """Return the SHA-256 of everything a trained model's row depends on, the library included."""
-    head = {
+def recipe_of(policy: SplitPolicy) -> dict[str, Any]:
+    """Return everything but the data that decides a model, the library included."""
+    return {
         "logic": LOGIC_VERSION,
         "features": [FEATURES_VERSION, *FEATURE_NAMES],
         "parameters": PARAMETERS,
         "rounds": ROUNDS,
         "policy": msgspec.structs.asdict(policy),
-        "month": split.month,
         "xgboost": importlib.metadata.version("xgboost-cpu"),
     }
+
+
+def training_key(training: _Slice, calibration: _Slice, split: Split, policy: SplitPolicy) -> str:
+    """Return the SHA-256 of everything a trained model's row depends on, the library included."""
+    head = recipe_of(policy) | {"month": split.month}
     hasher = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for part in (training, calibration):
         names = part.keys["instrument_id"].to_list()

@@ -29,12 +29,17 @@ class SplitPolicy(msgspec.Struct, frozen=True):
     Prado 2018, chapter 7). Forty training sessions hold eight labels that do not overlap: fewer is
     not training. With the embedded year this makes 2010-03 the first month with a model: 34 bars
     warm the indicators up, and the fortnight without data around 2009-11-01 costs its labels.
+
+    The training slice rolls: a year holds fifty labels of each name that do not overlap, and what
+    was true of markets before it weighs less than the cost of training on it (all of seven years
+    for each of their months would take four times as long).
     """
 
     horizon_sessions: int = HORIZON_SESSIONS
     embargo_sessions: int = 5
     calibration_sessions: int = 20
     training_sessions_min: int = 40
+    training_sessions_max: int = 252
 
 
 class Split(msgspec.Struct, frozen=True):
@@ -101,7 +106,7 @@ def split_month(
     if len(calibration) < policy.calibration_sessions:
         return None
     last = calibration[0] - reach - policy.embargo_sessions
-    training = [position for position in known if position < last]
+    training = [position for position in known if position < last][-policy.training_sessions_max :]
     if len(training) < policy.training_sessions_min:
         return None
     return Split(

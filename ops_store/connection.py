@@ -69,6 +69,19 @@ def ensure_schema(url: str) -> None:
         engine.dispose()
 
 
+def password_of(url: str) -> str | None:
+    """Return the password in a URL, so that messages can leave it out."""
+    password = _parsed(url).password
+    return None if password is None else str(password)
+
+
+def sqlite_file_of(url: str) -> Path | None:
+    """Return the file of an SQLite URL; None for another database."""
+    parsed = _parsed(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    return Path(str(parsed.database)) if is_file else None
+
+
 def _parsed(url: str) -> sa.URL:
     name = url.removeprefix(_ENVIRONMENT)
     value = os.environ.get(name, "") if name != url else url

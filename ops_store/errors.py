@@ -9,6 +9,7 @@
         ├── AttestationRefusedError   a consumed hash lacks a positive, unexpired attestation
         ├── DecisionConflictError     another payload exists under the same idempotency key
         ├── ReportConflictError       another report exists at the same journal position
+        ├── IncidentUnknownError      no open incident has the id that was named
         └── FencedError               a newer instance of the consumer has taken over
 """
 
@@ -43,3 +44,7 @@ class ReportConflictError(OpsStoreError):
 
 class FencedError(OpsStoreError):
     """A newer instance of the consumer has taken over."""
+
+
+class IncidentUnknownError(OpsStoreError):
+    """No open incident has the id that was named."""

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from contracts.envelope import digest
-from ops_store.errors import OpsStoreError, ReportConflictError
+from ops_store.errors import IncidentUnknownError, OpsStoreError, ReportConflictError
 from ops_store.records import Incident, ReportRow
 from ops_store.tables import CONTROLS, EXECUTION_REPORTS, INCIDENTS
 
 REPORTS_PER_CALL_MAX = 10_000
 INCIDENT_DETAIL_CHARS_MAX = 4_000
+INCIDENT_SUBJECT_CHARS_MAX = 256
+# Shorter prefixes of an id are not accepted: they would soon be ambiguous.
+INCIDENT_PREFIX_CHARS_MIN = 6
 KILL_SWITCH = "kill_switch"
 
 _column = EXECUTION_REPORTS.c
@@ -129,20 +132,56 @@ def last_report_position(connection: sa.Connection) -> tuple[int, int]:
     return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
 
+def incident_id_of(*, kind: str, subject: str, detail: str) -> str:
+    """Return the id of an incident: a function of what happened, so that it is opened once."""
+    cut = detail[:INCIDENT_DETAIL_CHARS_MAX]
+    return digest((kind, subject[:INCIDENT_SUBJECT_CHARS_MAX], cut))
+
+
+def find_incident(connection: sa.Connection, incident_id: str) -> Incident | None:
+    """Return the incident with this id, open or closed; None when there is none."""
+    query = sa.select(INCIDENTS).where(INCIDENTS.c.incident_id == incident_id)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Incident(**dict(row))
+
+
+def close_incident(connection: sa.Connection, prefix: str, *, note: str, now_ns: int) -> Incident:
+    """Close the open incident whose id begins with ``prefix``, and return it.
+
+    Raises
+    ------
+    IncidentUnknownError
+        When no open incident, or more than one, has such an id.
+    """
+    found: list[str] = []
+    if len(prefix) >= INCIDENT_PREFIX_CHARS_MIN:
+        query = sa.select(INCIDENTS.c.incident_id).where(
+            INCIDENTS.c.incident_id.startswith(prefix, autoescape=True),
+            INCIDENTS.c.closed_ns.is_(None),
+        )
+        found = list(connection.execute(query).scalars())
+    if len(found) != 1:
+        raise IncidentUnknownError(
+            f"{len(found)} open incidents have an id that begins with {prefix!r}.",
+            remedy=f"pass {INCIDENT_PREFIX_CHARS_MIN} or more characters of an id that "
+            "`quantivista incidents` lists",
+        )
+    chosen = INCIDENTS.c.incident_id == found[0]
+    connection.execute(sa.update(INCIDENTS).where(chosen).values(closed_ns=now_ns, note=note))
+    row = connection.execute(sa.select(INCIDENTS).where(chosen)).mappings().one()
+    return Incident(**dict(row))
+
+
 def open_incident(
     connection: sa.Connection, *, kind: str, subject: str, detail: str, now_ns: int
 ) -> Incident:
-    """Open an incident, or return the one that is already open for the same thing."""
+    """Open an incident, or return the one that was opened before for the same thing."""
     detail = detail[:INCIDENT_DETAIL_CHARS_MAX]
-    subject = subject[:256]
-    incident_id = digest((kind, subject, detail))
-    row = (
-        connection.execute(sa.select(INCIDENTS).where(INCIDENTS.c.incident_id == incident_id))
-        .mappings()
-        .one_or_none()
-    )
-    if row is not None:
-        return Incident(**dict(row))
+    subject = subject[:INCIDENT_SUBJECT_CHARS_MAX]
+    incident_id = incident_id_of(kind=kind, subject=subject, detail=detail)
+    known = find_incident(connection, incident_id)
+    if known is not None:
+        return known
     incident = Incident(
         incident_id=incident_id, kind=kind, subject=subject, detail=detail, opened_ns=now_ns
     )

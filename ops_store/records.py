@@ -102,6 +102,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     opened_ns: int
     closed_ns: int | None = None
+    note: str | None = None
 
 
 def decision_key(book: str, decision: CoordinatedTradingDecisionEvent) -> tuple[Any, ...]:

@@ -157,6 +157,20 @@ class OpsStore:
             )
 
     @patient
+    def find_incident(self, incident_id: str) -> Incident | None:
+        """Return an incident, open or closed; None when there is none."""
+        with reading(self._engine) as connection:
+            return feedback.find_incident(connection, incident_id)
+
+    @patient
+    def close_incident(self, prefix: str, *, note: str) -> Incident:
+        """Close the open incident whose id begins with ``prefix``, keeping why."""
+        with writing(self._engine) as connection:
+            return feedback.close_incident(
+                connection, prefix, note=note, now_ns=self._clock.now_ns()
+            )
+
+    @patient
     def incidents(self) -> list[Incident]:
         """Return incidents, oldest first."""
         with reading(self._engine) as connection:

@@ -112,6 +112,7 @@ INCIDENTS = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("opened_ns", sa.BigInteger, nullable=False),
     sa.Column("closed_ns", sa.BigInteger, nullable=True),
+    sa.Column("note", sa.Text, nullable=True),
 )
 
 CONTROLS = sa.Table(

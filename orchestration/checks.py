@@ -1,16 +1,24 @@
-"""Blocking checks: the pure rules of ``domain.checks``, called on what was written to the lake."""
+"""Blocking checks on what was written to the lake: pure rules, and the suite over the bars."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from domain.checks import Verdict
+from io_managers.expectations import BarsSuite, Outcome, check_names
 from io_managers.verdicts import BARS, DECISIONS, EVALUATIONS, STATES, Judge
 
+COVERAGE = ("market_data", "coverage")
+# Great Expectations' checks, beside the pure rule on the same table.
+PREFIX = "ge_"
+SHOWN_MAX = 200
 
-def build_checks(judge: Judge) -> list[dg.AssetChecksDefinition]:
+
+def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinition]:
     """Return the checks that must pass before anything downstream runs."""
     return [
+        _expectations(judge, suite),
         _check(judge, BARS, "usable", judge.bars, "Keys, prices, calendar, completeness."),
         _check(
             judge, EVALUATIONS, "usable", judge.evaluations,
@@ -38,12 +46,7 @@ def _check(
     @dg.asset_check(asset=dg.AssetKey(list(key)), name=name, description=description, blocking=True)
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         # One result covers a whole range run: the verdicts per partition are in its metadata.
-        # Executed alone from the UI, it judges every month there is.
-        if context.has_partition_key or context.has_partition_key_range:
-            months = list(context.partition_keys)
-        else:
-            months = judge.months(key)
-        verdicts = [verdict_on(month) for month in months]
+        verdicts = [verdict_on(month) for month in _months_of(context, judge, key)]
         failed = {v.partition: list(v.violations) for v in verdicts if not v.passed}
         return dg.AssetCheckResult(
             passed=bool(verdicts) and not failed,
@@ -55,3 +58,76 @@ def _check(
         )
 
     return check
+
+
+def _months_of(
+    context: dg.AssetCheckExecutionContext, judge: Judge, key: Sequence[str]
+) -> list[str]:
+    # Executed alone from the UI, a check judges every month there is.
+    if context.has_partition_key or context.has_partition_key_range:
+        return list(context.partition_keys)
+    return judge.months(key)
+
+
+def _expectations(judge: Judge, suite: BarsSuite) -> dg.AssetChecksDefinition:
+    """Return one step that runs the suite once, and reports each group as a check of its own."""
+    specs = [
+        dg.AssetCheckSpec(
+            name=PREFIX + name, asset=dg.AssetKey(list(BARS)), description=says, blocking=True
+        )
+        for name, says in check_names().items()
+    ]
+
+    @dg.multi_asset_check(name="bars_expectations", specs=specs, can_subset=True)
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        found = suite.run(
+            {
+                month: (judge.month_of(BARS, month), judge.month_of(COVERAGE, month))
+                for month in _months_of(context, judge, BARS)
+            }
+        )
+        for key in sorted(context.selected_asset_check_keys):
+            name = key.name.removeprefix(PREFIX)
+            mine = {m: [o for o in all_ if o.check == name] for m, all_ in found.items()}
+            yield dg.AssetCheckResult(
+                check_name=key.name,
+                asset_key=key.asset_key,
+                passed=bool(mine) and all(o.passed for month in mine.values() for o in month),
+                metadata=_shown(mine, suite),
+            )
+
+    return check
+
+
+def _shown(found: Mapping[str, Sequence[Outcome]], suite: BarsSuite) -> dict[str, Any]:
+    """Return what the UI shows of one group: verdicts by month, offending rows, and the page."""
+    failed = {
+        month: [
+            f"{o.expectation}: {o.n_unexpected} rows" if o.n_unexpected else o.expectation
+            for o in outcomes if not o.passed
+        ]
+        for month, outcomes in found.items()
+    }  # fmt: skip
+    failed = {month: lines for month, lines in failed.items() if lines}
+    rows = [
+        dg.TableRecord(
+            {
+                "month": month, "expectation": o.expectation, "says": o.description,
+                "severity": o.severity, "passed": o.passed, "unexpected": o.n_unexpected,
+                "sample": "; ".join(o.sample),
+            }
+        )
+        for month, outcomes in found.items()
+        for o in outcomes
+    ]  # fmt: skip
+    # A range has thousands of them: the failed ones of all months, all of the newest.
+    newest = max(found, default="")
+    shown = [row for row in rows if row.data["month"] == newest or not row.data["passed"]]
+    page = suite.page_of(newest) if newest and found[newest] else suite.index
+    return {
+        "verdicts": {month: "failed" if month in failed else "passed" for month in found},
+        "violations": failed,
+        "unexpected": sum(o.n_unexpected for month in found.values() for o in month),
+        "expectations": dg.MetadataValue.table(records=shown[:SHOWN_MAX]) if shown else "none",
+        "data_docs": dg.MetadataValue.url(page.as_uri()),
+    }

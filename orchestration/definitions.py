@@ -19,15 +19,18 @@ from assets.trade_execution import trade_execution_assets
 from assets.trading_decision import trading_decision_assets
 from domain.book.policy import BookPolicy
 from io_managers.delta_io_manager import DeltaIOManager
+from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
 from io_managers.verdicts import Judge
 from orchestration.base.freshness import with_freshness
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 from orchestration.checks import build_checks
-from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST, maintenance
+from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST, RESTATE, maintenance
 from orchestration.schedules import after_close, nightly_maintenance
+from sensors.arrivals import arrivals
 from sensors.execution_journal import execution_journal
+from sensors.run_failure import run_failure
 from sensors.run_tags import tag_runs
 
 
@@ -59,13 +62,16 @@ def build_defs(
     upkeep = maintenance(environment)
     return dg.Definitions(
         assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),
-        asset_checks=build_checks(Judge(lake, limits)),
-        jobs=[INGEST, BACKFILL, FILLS, DAILY, upkeep],
-        sensors=[execution_journal(environment), tag_runs(environment)],
+        asset_checks=build_checks(Judge(lake, limits), BarsSuite(environment.data_docs_root)),
+        jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, upkeep],
+        sensors=[
+            arrivals(environment), execution_journal(environment), run_failure(environment),
+            tag_runs(environment),
+        ],
         schedules=[after_close(environment), nightly_maintenance(upkeep)],
         resources={"lake": DeltaIOManager(lake)},
         executor=dg.in_process_executor,
-    )
+    )  # fmt: skip
 
 
 def _primary_keys(assets: Sequence[dg.AssetsDefinition]) -> dict[tuple[str, ...], list[str]]:

@@ -24,6 +24,12 @@ BACKFILL = dg.define_asset_job(
     selection=dg.AssetSelection.all() - UNPARTITIONED - HANDOFF,
     description="Rebuild a range of months in one run. It never issues a decision.",
 )
+RESTATE = dg.define_asset_job(
+    "restate",
+    selection=dg.AssetSelection.all() - HANDOFF,
+    description="Take in a vendor file that changed earlier months, and rebuild from the first of "
+    "them on, as one range. It never issues a decision.",
+)
 FILLS = dg.define_asset_job(
     "fills",
     selection=VENUE_REPORTS.downstream() - HANDOFF,

@@ -45,8 +45,8 @@ class Normalised(NamedTuple):
         )
 
 
-def read_rows(data: bytes) -> pl.DataFrame:
-    """Parse the vendor's file into text columns plus ``line``, its 1-based line number.
+def read_lines(data: bytes) -> pl.DataFrame:
+    """Return the file's lines below the header as ``line``, 1-based, and ``raw``; no empty ones.
 
     Raises
     ------
@@ -77,12 +77,26 @@ def read_rows(data: bytes) -> pl.DataFrame:
         schema={"raw": pl.String},
         raise_if_empty=False,
     )
-    fields = pl.col("raw").str.strip_chars_end("\r").str.split(",")
     return (
         lines.with_row_index("line", offset=2)
         # An empty line says nothing; everything else is judged.
         .filter(pl.col("raw").str.strip_chars() != "")
-        .with_columns(fields.alias("fields"), pl.col("line").cast(pl.Int64))
+        .with_columns(pl.col("line").cast(pl.Int64))
+    )
+
+
+def read_rows(data: bytes) -> pl.DataFrame:
+    """Parse the vendor's file into text columns plus ``line``, its 1-based line number.
+
+    Raises
+    ------
+    SourceError
+        When ``read_lines`` cannot read it.
+    """
+    fields = pl.col("raw").str.strip_chars_end("\r").str.split(",")
+    return (
+        read_lines(data)
+        .with_columns(fields.alias("fields"))
         .with_columns(
             pl.col("fields").list.len().cast(pl.Int64).alias("field_count"),
             *(

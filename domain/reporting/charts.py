@@ -134,6 +134,51 @@ def quarantine_by_reason(counts: pl.DataFrame) -> AnyChart:
     return _counted(counts, "reason", ORANGE, "Quarantined rows per reason (count)")
 
 
+def reliability(bins: pl.DataFrame, month: str) -> AnyChart:
+    """Draw ``predicted``, ``observed``, ``n``: announced against observed frequency, per bin."""
+    rows = bins.sort("predicted").to_dicts()
+    most = max(_float(bins["predicted"].max()), _float(bins["observed"].max()), 0.01)
+    scale = alt.Scale(domain=[0.0, 1.05 * most], nice=True)
+    axis = alt.Axis(format=".0%", tickCount=5)
+    x = alt.X("predicted:Q", title="announced probability", scale=scale, axis=axis)
+    y = alt.Y("observed:Q", title="observed frequency", scale=scale, axis=axis)
+    ends = [{"predicted": 0.0, "observed": 0.0}, {"predicted": most, "observed": most}]
+    perfect = alt.Chart(_inline(ends)).mark_line(color=GREY, strokeDash=[4, 4])
+    base = alt.Chart(_inline(rows)).encode(x=x, y=y)
+    marks = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE, size=50))
+    title = f"Reliability, model of {month}; dashed: perfect"
+    return _styled(alt.layer(perfect.encode(x=x, y=y), marks), title, PLOT_WIDTH_PX - 30)
+
+
+def daily_ic(daily: pl.DataFrame, month: str) -> AnyChart:
+    """Draw ``session``, ``ic``: rank correlation of score and outcome per calibration session."""
+    mean = _float(daily["ic"].mean())
+    rows = daily.sort("session").with_columns(pl.col("session").dt.to_string("%d %b")).to_dicts()
+    x = alt.X(
+        "session:N", sort=[row["session"] for row in rows], title=None,
+        axis=alt.Axis(
+            labelAngle=0, labelOverlap="greedy", labelPadding=8, ticks=False, domain=False
+        ),
+    )  # fmt: skip
+    y = alt.Y("ic:Q", title=None, axis=alt.Axis(format="+.2f", tickCount=5))
+    color = alt.condition("datum.ic < 0", alt.value(ORANGE), alt.value(BLUE))
+    bars = alt.Chart(_inline(rows)).mark_bar(width={"band": 0.7}).encode(x=x, y=y, color=color)
+    level = alt.Chart(_inline([{"ic": mean}])).mark_rule(color=INK, strokeWidth=2).encode(y="ic:Q")
+    title = f"Daily rank IC, model of {month}; mean {mean:+.3f}"
+    return _styled(alt.layer(bars, level), title)
+
+
+def feature_importance(shares: pl.DataFrame, month: str) -> AnyChart:
+    """Draw ``feature``, ``share`` in the order given: part of the total gain per feature."""
+    rows = [{**row, "text": percent(row["share"], 1)} for row in shares.to_dicts()]
+    y = alt.Y("feature:N", sort=[row["feature"] for row in rows], title=None)
+    base = alt.Chart(_inline(rows)).encode(y=y, x=alt.X("share:Q", title=None, axis=None))
+    text = base.mark_text(align="left", dx=4, color=INK).encode(text="text:N")
+    bars = base.mark_bar(color=GREEN, height={"band": 0.6})
+    title = f"Feature importance, model of {month} (% of gain)"
+    return _styled(alt.layer(bars, text), title, PLOT_WIDTH_PX - 150, 26 * max(len(rows), 1))
+
+
 def to_svg(chart: AnyChart) -> str:
     """Render to an SVG that fills its container's width and carries its own unique ids.
 
@@ -267,6 +312,9 @@ def _configured(chart: Any) -> AnyChart:  # the union's members share no typed `
             gridColor="#e6e6e6",
             domainColor="#999999",
             tickColor="#999999",
+            titleFontSize=14,
+            titleFontWeight="normal",
+            titleColor="#444444",
         )
         .configure_axisY(domain=False, ticks=False)
         .configure_text(fontSize=14)

@@ -1,4 +1,9 @@
-"""The operations store of an environment, opened only where somebody goes live."""
+"""The operations store of an environment, for its two uses.
+
+``ops_store`` is the hand-off's: a book that only backtests has none, and nothing that hands off or
+books fills may make one. ``incident_store`` is for what a person has to look at, which every book
+has: it is made with the first incident.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +26,21 @@ def clock_of(settings: Settings) -> Clock:
 
 
 @contextlib.contextmanager
-def ops_store(settings: Settings) -> Iterator[OpsStore | None]:
-    """Yield the operations store, or None for a book that only backtests."""
-    if settings.go_live_session is None:
-        yield None
-        return
+def incident_store(settings: Settings) -> Iterator[OpsStore]:
+    """Yield the operations store of any book, live or not, making it if it is not there."""
     settings.home.mkdir(parents=True, exist_ok=True)
     store = OpsStore.open(settings.ops_url, clock_of(settings), migrate=True, patience_s=PATIENCE_S)
     try:
         yield store
     finally:
         store.close()
+
+
+@contextlib.contextmanager
+def ops_store(settings: Settings) -> Iterator[OpsStore | None]:
+    """Yield the operations store, or None for a book that only backtests."""
+    if settings.go_live_session is None:
+        yield None
+        return
+    with incident_store(settings) as store:
+        yield store

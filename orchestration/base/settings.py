@@ -37,6 +37,7 @@ EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
 EMBEDDED_HISTORY_START = dt.date(2009, 8, 1)
 # Schemas beside Dagster's: three tools with a table `alembic_version` each.
 OPS_SCHEMA = "quantivista"
+MLFLOW_SCHEMA = "mlflow"
 
 
 def _home() -> Path:
@@ -87,6 +88,10 @@ class Settings(BaseSettings):
         ge=1,
         description="How long Dagster keeps runs that no table's present state comes from.",
     )
+    incident_webhook_url: SecretStr | None = Field(
+        default=None,
+        description="Told of each incident by an HTTP POST of JSON; its address is a secret.",
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
@@ -105,6 +110,8 @@ class Settings(BaseSettings):
             raise ValueError(f"history_start={self.history_start} is not the first of a month")
         if self.history_start > self.instant().date():
             raise ValueError(f"history_start={self.history_start} lies after now={self.now}")
+        if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
+            raise ValueError("incident_webhook_url does not begin with https:// or http://")
         return self
 
     @classmethod
@@ -156,9 +163,23 @@ class Settings(BaseSettings):
         return self.home / "dbt"
 
     @property
+    def data_docs_root(self) -> Path:
+        """Where the results of the suite over the bars lie, and its Data Docs."""
+        return self.home / "data_docs"
+
+    @property
     def statements_root(self) -> Path:
         """Where brokers' end-of-session statements lie."""
         return self.home / "statements"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Tracking URI of MLflow: its runs and its registry."""
+        if self.postgres_url is not None:
+            return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
+        if self.postgres_url is not None:
+            return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
+        return sqlite_url(self.home / "mlflow" / "mlflow.db")
 
     @property
     def ops_url(self) -> str:
@@ -166,6 +187,12 @@ class Settings(BaseSettings):
         if self.ops_store_url is None and self.postgres_url is not None:
             return in_schema(self.postgres_url.get_secret_value(), OPS_SCHEMA)
         return self.ops_store_url or sqlite_url(self.home / "ops.db")
+
+    @property
+    def webhook(self) -> str | None:
+        """Address that is told of incidents, in clear."""
+        url = self.incident_webhook_url
+        return None if url is None else url.get_secret_value()
 
     def next_session(self) -> dt.date:
         """Return the session after the last one that has closed."""

@@ -9,6 +9,8 @@ from cli.explain import explain
 from contracts.errors import LakeError
 from domain.market_data.normalise import read_rows
 from io_managers.lake import Lake
+from ml.champions import REGISTERED_MODEL
+from ml.model_store import ModelStore
 from sources.file_drops import DropStore
 
 
@@ -36,17 +38,20 @@ def test_sampled_fills_lead_to_the_raw_line_of_their_instrument(lake, whole):
         assert float(text.split(",")[5]) == pytest.approx(decision["arrival_price"])
 
 
-def test_a_fill_with_a_model_names_its_training_window(lake):
+def test_a_fill_with_a_model_names_its_training_window_and_its_version(lake, whole):
     late = lake.read(("trade_execution", "trades")).filter(
         pl.col("session") == pl.col("session").max()
     )
-    walk = explain(lake, late["event_id"][0])
+    walk = explain(lake, late["event_id"][0], ModelStore(whole[0].models_root))
     assert names(walk) == [
         "fill", "order", "decision", "signal", "evaluation", "model", "indicators", "bars",
         "bar", "raw line",
     ]  # fmt: skip
     model = dict(walk.links)["model"]
     assert model["calibration_known"] < dict(walk.links)["decision"]["session"]
+    newest = lake.read(("market_prediction", "models")).height
+    assert model["registered"] == f"{REGISTERED_MODEL} version {newest}"
+    assert len(model["mlflow_run_id"]) == 32
     assert json.loads(walk.to_json())[-1]["link"] == "raw line"
 
 

@@ -17,12 +17,12 @@ from ml.evaluate import (
     PROBABILITIES,
     RATINGS,
     evaluate,
-    model_quality,
     shrunk_ic,
 )
 from ml.features import FEATURE_NAMES, compute_features, feature_hashes, feature_matrix
 from ml.labels import forward_returns
 from ml.model_store import ModelStore
+from ml.quality import model_quality
 from ml.train import MODEL_SCHEMA, fit, margins_of, session_ics, teachable, train_models
 from ml.walk_forward import SplitPolicy
 

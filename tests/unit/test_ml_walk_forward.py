@@ -68,3 +68,11 @@ def test_a_disordered_calendar_and_a_stray_session_are_refused():
         split_month([], DAYS[::-1], "2010-04-01")
     with pytest.raises(ContractError, match="not among"):
         split_month([dt.date(2009, 8, 8)], DAYS, "2010-04-01")
+
+
+def test_the_training_slice_rolls():
+    grown = split_month(DAYS[:40], DAYS[:40], DAYS[39].isoformat(), SMALL)
+    policy = SplitPolicy(calibration_sessions=5, training_sessions_min=10, training_sessions_max=12)
+    rolled = split_month(DAYS[:40], DAYS[:40], DAYS[39].isoformat(), policy)
+    assert rolled.training == grown.training[-12:]
+    assert rolled.calibration == grown.calibration

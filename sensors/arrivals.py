@@ -1,0 +1,210 @@
+"""A vendor's new file starts a run of what it changes, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import msgspec
+import polars as pl
+
+from contracts.envelope import digest
+from contracts.errors import SourceError
+from domain.market_data.changes import first_changed_month
+from domain.market_data.instruments import read_symbols
+from domain.market_data.normalise import read_lines
+from io_managers.lake import Lake
+from orchestration.base.partitions import monthly
+from orchestration.base.run_tags import run_tags
+from orchestration.base.settings import Settings
+from orchestration.jobs import DAILY, RESTATE
+from sensors.incidents import open_incident
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, RawDrop, vendor_drops
+
+INTERVAL_S = 30
+# A file whose last change is younger than this may still be being written.
+SETTLED_S = 5.0
+KIND = "vendor_file_unusable"
+SHA256_TAG = "quantivista/vendor_sha256"
+WHY_TAG = "quantivista/why"
+NAMES = (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
+DROPS, STATES = ("market_data", "vendor_drops"), ("portfolio_management", "book_states")
+
+# Size and time of last change of each file: what can be known of it without reading it.
+Look = dict[str, tuple[int, int]]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """What the sensor has seen: files only looked at, files handled, and what it asked for last."""
+
+    looked: Look = {}
+    handled: Look = {}
+    # SHA-256 by file name of the last files that a run was asked for.
+    sha256: dict[str, str] = {}
+    arrivals: int = 0
+    first_month: str | None = None
+
+
+def arrivals(settings: Settings) -> dg.SensorDefinition:
+    """Return the sensor; its cursor holds all that it knows of the files."""
+
+    @dg.sensor(
+        name="arrivals",
+        jobs=[DAILY, RESTATE],
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Takes in the vendor's new file: `daily` when it only adds to the newest "
+        "month, `restate` from the first month that it changes otherwise.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if settings.vendor_dir is None:
+            return dg.SkipReason(
+                "The embedded data never arrives: QUANTIVISTA_VENDOR_DIR is unset."
+            )
+        cursor = msgspec.json.decode(context.cursor or "{}", type=Cursor)
+        look = look_at(settings.vendor_dir)
+        absent = [name for name in NAMES if name not in look]
+        if absent:
+            return dg.SkipReason(f"{settings.vendor_dir} has no {', no '.join(absent)}.")
+        if look == cursor.handled:
+            return dg.SkipReason("No new file.")
+        if look != cursor.looked or is_young(look):
+            return _skip("A file is being written: the next tick looks again.", cursor, looked=look)
+        try:
+            drops = vendor_drops(settings.vendor_dir)
+            if look_at(settings.vendor_dir) != look:
+                return _skip("A file changed while it was read.", cursor)
+            return _asked(context, settings, msgspec.structs.replace(cursor, handled=look), drops)
+        except SourceError as error:
+            if look_at(settings.vendor_dir) != look:
+                return _skip("A file changed while it was read.", cursor)
+            return _skip(refused(settings, error), cursor, handled=look)
+
+    return sensor
+
+
+def look_at(directory: Path) -> Look:
+    """Return size in bytes and time of last change in nanoseconds of the files that are there."""
+    found = {}
+    for name in NAMES:
+        try:
+            status = (directory / name).stat()
+        except FileNotFoundError:
+            continue
+        found[name] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def is_young(look: Look) -> bool:
+    """Tell whether a file changed within the last seconds, by the machine's clock as files are."""
+    return any(0 <= time.time() - changed_ns / 1e9 < SETTLED_S for _, changed_ns in look.values())
+
+
+def refused(settings: Settings, error: SourceError) -> str:
+    """Open an incident for files that cannot be used, and return why no run starts."""
+    hashes = [f"{name} {_sha256(Path(str(settings.vendor_dir)) / name)}" for name in NAMES]
+    incident = open_incident(
+        settings, kind=KIND, subject=str(settings.vendor_dir),
+        detail=f"{error.message}\n{error.remedy}\n" + "\n".join(hashes),
+    )  # fmt: skip
+    return (
+        f"Incident {incident.incident_id[:12]}: {error.message} No run starts until it is mended."
+    )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _asked(
+    context: dg.SensorEvaluationContext, settings: Settings, cursor: Cursor, drops: list[RawDrop]
+) -> dg.SensorResult:
+    """Return the run that takes the files in, or why none is needed."""
+    bars, symbols = drops
+    found = {drop.name: drop.sha256 for drop in drops}
+    months = monthly(settings).get_partition_keys()
+    before = cursor.sha256 or _ingested(settings)
+    if found == before:
+        return _skip("The files are those that were taken in last.", cursor, sha256=found)
+    read_symbols(symbols.data)
+    store = DropStore(settings.drops_root)
+    changed = _first_changed(bars, before.get(EMBEDDED_BARS), store, months)
+    if changed is None and before.get(EMBEDDED_SYMBOLS) == symbols.sha256:
+        return _skip("What changed lies outside the months until now.", cursor)
+    # Kept now, so that the next file can be compared even if this one's run never reads it.
+    for drop in drops:
+        store.put(drop)
+    start, why = _start(context, settings, cursor, changed or months[-1], months)
+    asked = msgspec.structs.replace(
+        cursor, sha256=found, arrivals=cursor.arrivals + 1, first_month=start
+    )
+    content = digest(tuple(sorted(found.items())))
+    tags = run_tags(settings) | {SHA256_TAG: bars.sha256, WHY_TAG: why}
+    # Numbered, because a vendor that takes a file back sends the same content a second time.
+    request: dict[str, Any] = {"run_key": f"{content}-{asked.arrivals}"}
+    if start == months[-1]:
+        request |= {"job_name": DAILY.name, "partition_key": start, "tags": tags}
+    else:
+        tags["dagster/asset_partition_range_start"] = start
+        tags["dagster/asset_partition_range_end"] = months[-1]
+        request |= {"job_name": RESTATE.name, "tags": tags}
+    return dg.SensorResult(run_requests=[dg.RunRequest(**request)], cursor=_text(asked))
+
+
+def _first_changed(
+    bars: RawDrop, before: str | None, store: DropStore, months: Sequence[str]
+) -> str | None:
+    if before == bars.sha256:
+        return None
+    old = None
+    if before is not None and store.path_of(before).exists():
+        old = read_lines(store.get(before))
+    return first_changed_month(read_lines(bars.data), old, months)
+
+
+def _start(
+    context: dg.SensorEvaluationContext,
+    settings: Settings,
+    cursor: Cursor,
+    changed: str,
+    months: Sequence[str],
+) -> tuple[str, str]:
+    """Return the month to start from, and why: a change, a run that failed, months not built."""
+    lake = Lake(settings.lake_root)
+    built = set(lake.read(STATES, columns=["month"])["month"]) if lake.exists(STATES) else set()
+    reasons = [(changed, "the vendor's file changed it")]
+    reasons += [(month, "it is not built yet") for month in months[:-1] if month not in built][:1]
+    if cursor.first_month and not _succeeded(context, cursor.sha256.get(EMBEDDED_BARS, "")):
+        reasons.append((cursor.first_month, "the run for the file before this one did not succeed"))
+    start, why = min(reasons, key=lambda reason: reason[0])
+    return start, f"{start}: {why}"
+
+
+def _succeeded(context: dg.SensorEvaluationContext, sha256: str) -> bool:
+    succeeded = dg.RunsFilter(tags={SHA256_TAG: sha256}, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return context.instance.get_runs_count(succeeded) > 0
+
+
+def _ingested(settings: Settings) -> dict[str, str]:
+    lake = Lake(settings.lake_root)
+    if not lake.exists(DROPS):
+        return {}
+    return dict(lake.read(DROPS, where=pl.col("name").is_in(NAMES))["name", "sha256"].iter_rows())
+
+
+def _skip(reason: str, cursor: Cursor, **changes: Any) -> dg.SensorResult:
+    return dg.SensorResult(
+        skip_reason=reason, cursor=_text(msgspec.structs.replace(cursor, **changes))
+    )
+
+
+def _text(cursor: Cursor) -> str:
+    return msgspec.json.encode(cursor).decode()

@@ -1,0 +1,77 @@
+"""Trainings without XGBoost: any bytes are a model until somebody loads it."""
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from ml.diagnostics import diagnose
+from ml.model_card import Origin
+from ml.model_store import ModelStore
+from ml.registry import Registry
+from ml.train import MODEL_SCHEMA, TrainedModel, Training, recipe_of
+from ml.walk_forward import SplitPolicy
+from ops_store.connection import sqlite_url
+
+MONTHS = ("2010-03-01", "2010-04-01", "2010-05-01")
+ORIGIN = Origin("dagster-run-1", "main", {"market_prediction/features": "3"})
+
+
+def train(store, months=MONTHS, *, data="", rounds=80, ic=0.01):
+    """Remember one training per month; other ``data`` or ``rounds`` make other trainings."""
+    return pl.DataFrame(
+        [msgspec.structs.asdict(_train(store, m, data, rounds, ic)) for m in months],
+        schema=MODEL_SCHEMA,
+    )
+
+
+def _train(store, month, data, rounds, ic):
+    known = dt.date.fromisoformat(month) - dt.timedelta(days=1)
+    days = [known - dt.timedelta(days=40 - n) for n in range(20)]
+    drawn = np.random.default_rng(7)
+    daily = pl.DataFrame({"session": days, "ic": drawn.normal(0.01, 0.1, 20)})
+    announced, came = drawn.dirichlet(np.full(5, 20.0), 300), drawn.integers(0, 5, 300)
+    sha256 = store.put(f"model of {month} {data} {rounds}".encode())
+    model = TrainedModel(
+        month=month,
+        model_version=f"xgb-{month[:7]}-{sha256[:12]}",
+        model_sha256=sha256,
+        train_first=days[0] - dt.timedelta(days=100),
+        train_last=days[0] - dt.timedelta(days=20),
+        train_cutoff=days[0] - dt.timedelta(days=12),
+        calibration_first=days[0],
+        calibration_last=days[-1],
+        calibration_known=known,
+        n_train_rows=9_000,
+        n_calibration_rows=300,
+        temperature=1.25,
+        log_loss=1.6,
+        log_loss_uniform=float(np.log(5)),
+        ic=ic,
+        ic_t_hac=ic and 1.5,
+        n_ic_sessions=20,
+        training_key=hashlib.sha256(f"{month} {data} {rounds}".encode()).hexdigest(),
+        feature_importance=json.dumps({"ret_5": 0.6, "rsi_14": 0.4}),
+    )
+    recipe = recipe_of(SplitPolicy()) | {"rounds": rounds}
+    store.remember(model.training_key, Training(model, diagnose(announced, came, daily), recipe))
+    return model
+
+
+def registry_in(home: Path, url=None):
+    """Return the registry of a home directory, empty or not."""
+    root = home / "mlflow"
+    return Registry(url or sqlite_url(root / "mlflow.db"), root, ModelStore(home / "models"))
+
+
+def record_in_a_process(home, url=None, start=None):
+    """Train and record, as a process of its own would, once all have reached ``start``."""
+    registry = registry_in(Path(home), url)
+    models = train(registry.store)
+    if start is not None:
+        start.wait(timeout=120)
+    registry.record(models, ORIGIN)
