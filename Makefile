@@ -7,7 +7,7 @@ export QUANTIVISTA_HOME ?= $(CURDIR)/.quantivista
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 
-.PHONY: help demo daily dev mlflow backfill data-docs torture test lint clean debian-packages setup setup-test
+.PHONY: help demo daily dev mlflow backfill marts dbt-docs data-docs torture test lint clean debian-packages setup setup-test
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,12 @@ mlflow: setup ## MLflow's UI on loopback: trainings, models, champions
 
 backfill: setup ## Rebuild months, e.g. make backfill FROM=2010-01-01 TO=2010-08-01
 	@./quantivista backfill "$(FROM)" "$(TO)"
+
+marts: setup ## Build all marts anew with dbt, unit tests included, and publish them
+	@./quantivista marts --full-refresh --unit-tests
+
+dbt-docs: setup ## Write dbt's documentation of the marts and serve it on loopback
+	@./quantivista dbt-docs
 
 data-docs: setup ## Say where the data quality results of the bars lie
 	@./quantivista data-docs

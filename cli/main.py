@@ -13,14 +13,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from assets.marts import marts_store
 from cli import executing, incidents
 from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
 from cli.explain import explain
 from cli.instance import OWNED, instance_of
+from cli.marts import dbt_docs, marts, print_example, sql
 from cli.mlflow_server import serve
-from cli.query import ask
 from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
@@ -33,6 +34,9 @@ from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(executing.app, name="exec")
+app.command()(sql)
+app.command()(marts)
+app.command("dbt-docs")(dbt_docs)
 app.add_typer(incidents.app, name="incidents")
 app.command()(doctor)
 console = Console()
@@ -60,13 +64,15 @@ def demo() -> None:
     settings = demo_settings()
     done = settings.home / "demo.fingerprint"
     current = fingerprint(settings)
-    complete = Lake(settings.lake_root).exists(("reporting", "reports"))
+    reported = Lake(settings.lake_root).exists(("reporting", "reports"))
+    complete = reported and marts_store(settings).path.exists()
     if complete and done.exists() and done.read_text() == current:
         console.print("Nothing has changed since the last run: no work to do.")
     else:
         run_demo(settings, console)
         done.write_text(current)
     print_summary(settings, console)
+    print_example(settings)
 
 
 @app.command()
@@ -135,12 +141,6 @@ def mlflow(port: Annotated[int, typer.Option(help="Of MLflow's UI.")] = UI_PORT)
     settings = read_settings()
     with instance_of(settings):
         serve(settings, port, console)
-
-
-@app.command()
-def sql(query: Annotated[str, typer.Argument(help="One DuckDB statement.")]) -> None:
-    """Ask the lake, e.g. "select * from portfolio_management.equity limit 5"."""
-    typer.echo(ask(Lake(read_settings().lake_root), query))
 
 
 @app.command()

@@ -1,51 +1,86 @@
-"""Ask the lake in SQL: every table is a view named by its key."""
+"""Ask the marts and the lake in SQL, without being able to write anything that lasts."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import duckdb
-from deltalake import DeltaTable
 
 from contracts.errors import LakeError
 from io_managers.lake import Lake
 
-
-def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """Return an in-memory DuckDB connection with a view ``<group>.<asset>`` per table.
-
-    The views read the Delta tables as they were when the connection was made.
-    """
-    connection = duckdb.connect()
-    for path in sorted(lake.root.glob("*/*")):
-        group, name = path.parts[-2:]
-        if not lake.exists((group, name)):
-            continue
-        connection.execute(f'create schema if not exists "{group}"')
-        # The lake only has names of lower-case letters, digits and underscores.
-        view = f'create view "{group}"."{name}" as select * from '  # noqa: S608
-        files = DeltaTable(str(path)).file_uris()
-        if files:
-            listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-            source = f"read_parquet([{listed}], hive_partitioning=true, hive_types_autocast=false)"
-        else:
-            source = f'"{group}__{name}"'
-            connection.register(f"{group}__{name}", lake.read((group, name)).to_arrow())
-        connection.execute(view + source)
-    return connection
+# What the database in memory may not do any more once everything is in place. The last line keeps
+# a query from undoing the others.
+LOCKS = (
+    # What does not fit into memory fails, instead of spilling into the current directory.
+    "set temp_directory = ''",
+    "set python_enable_replacements = false",
+    "set enable_external_access = false",
+    "set lock_configuration = true",
+)
+MARTS_TABLES = """
+select table_name from duckdb_tables()
+where database_name = 'published' and schema_name = 'marts' order by 1
+"""
 
 
-def ask(lake: Lake, query: str) -> str:
-    """Return the answer of a query as a table of text.
+@contextlib.contextmanager
+def connect(lake: Lake, published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection with a view ``marts.<mart>`` and ``<group>.<asset>`` for each table.
+
+    The published file is attached read-only, and Delta tables are Arrow datasets of their latest
+    version. Files can be neither read nor written: ``copy``, ``attach`` and the like are refused.
+    Tables that a query creates live in memory, and end with the connection.
 
     Raises
     ------
     LakeError
-        When the query cannot be understood or names an unknown table.
+        When there is neither a mart nor a table.
     """
-    with connect(lake) as connection:
-        try:
-            return str(connection.sql(query))
-        except duckdb.Error as error:
-            raise LakeError(
-                f"The query failed: {error}.",
-                remedy="`quantivista sql 'show all tables'` lists tables and columns",
-            ) from error
+    keys = lake.keys()
+    if not keys and not published.exists():
+        raise LakeError(
+            f"There is nothing to ask: {lake.root} has no tables.",
+            remedy="run `make demo`, or `quantivista backfill`",
+        )
+    with duckdb.connect() as connection:
+        for group, name in keys:
+            connection.execute(f'create schema if not exists "{group}"')
+            connection.register(f"{group}__{name}", lake.dataset((group, name)))
+            # The lake only has names of lower-case letters, digits and underscores.
+            connection.execute(f'create view "{group}"."{name}" as from "{group}__{name}"')
+        if published.exists():
+            path = str(published).replace("'", "''")
+            connection.execute(f"attach '{path}' as published (read_only)")
+            connection.execute("create schema marts")
+            for (name,) in connection.execute(MARTS_TABLES).fetchall():
+                connection.execute(f'create view marts."{name}" as from published.marts."{name}"')
+        for lock in LOCKS:
+            connection.execute(lock)
+        yield connection
+
+
+def answer(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """Return the answer of a query as a table of text; empty for a statement without one.
+
+    Raises
+    ------
+    LakeError
+        When the query cannot be understood, names an unknown table, or would touch a file.
+    """
+    try:
+        found = connection.sql(query)
+        return "" if found is None else str(found)
+    except duckdb.Error as error:
+        raise LakeError(
+            f"The query failed: {error}.",
+            remedy="`.tables` in `quantivista sql` lists marts and tables, `.schema` their columns",
+        ) from error
+
+
+def ask(lake: Lake, published: Path, query: str) -> str:
+    """Return the answer of one query; see ``connect`` and ``answer``."""
+    with connect(lake, published) as connection:
+        return answer(connection, query)

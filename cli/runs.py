@@ -29,7 +29,7 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # What decides a run's result, apart from settings and data.
 SOURCE_FOLDERS = (
-    "assets", "cli", "contracts", "domain", "execution", "io_managers", "ml", "ops_store",
+    "assets", "cli", "contracts", "dbt", "domain", "execution", "io_managers", "ml", "ops_store",
     "orchestration", "sources",
 )  # fmt: skip
 
@@ -129,7 +129,7 @@ def fingerprint(settings: Settings) -> str:
     hasher = hashlib.sha256()
     for folder in SOURCE_FOLDERS:
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in {".py", ".j2"}:
+            if path.suffix in {".py", ".j2", ".sql", ".yml"}:
                 hasher.update(str(path.relative_to(root)).encode() + path.read_bytes())
     drops = [drop.sha256 for drop in vendor_drops(settings.vendor_dir)]
     window = (settings.calendar, str(settings.history_start), str(settings.last_session()))

@@ -14,6 +14,7 @@
     │   ├── PartitionError       rows lie outside the partitions being written, or the partition is
     off the calendar
     │   └── MissingUpstreamError a partition that must exist does not
+    ├── MartsError               the analysts' marts cannot be built, published or read
     ├── BookError                the book cannot step from the state it was given
     └── HandoffRefusedError      a run may not hand decisions to execution
 """
@@ -78,3 +79,7 @@ class HandoffRefusedError(QuantiVistaError):
 
 class BookError(QuantiVistaError):
     """The book cannot step from the state it was given."""
+
+
+class MartsError(QuantiVistaError):
+    """The analysts' marts cannot be built, published or read."""

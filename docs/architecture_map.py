@@ -25,6 +25,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "06": ("domain/book",),
     "07": ("domain/book", "domain/portfolio_management"),
     "08": ("domain/book", "execution", "ops_store"),
+    "09": ("domain/reporting", "dbt"),
     "14": ("domain/book",),
 }
 

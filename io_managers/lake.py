@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -182,6 +184,15 @@ class Lake:
         """Return the schema of the table's latest version."""
         return pl.scan_delta(self._open(key)).collect_schema()
 
+    def dataset(self, key: Sequence[str]) -> Any:
+        """Return the table's latest version as an Arrow dataset that DuckDB can filter."""
+        return filterable(self._open(key))
+
+    def keys(self) -> list[tuple[str, str]]:
+        """Return the keys of all tables there are, ascending."""
+        found = sorted((path.parent.name, path.name) for path in self.root.glob("*/*"))
+        return [key for key in found if self.exists(key)]
+
     def _open(self, key: Sequence[str]) -> DeltaTable:
         path = self.path_of(key)
         try:
@@ -191,6 +202,22 @@ class Lake:
                 f"Table {'/'.join(key)} does not exist in {self.root}.",
                 remedy="materialise the asset that produces it",
             ) from error
+
+
+def filterable(table: DeltaTable) -> Any:
+    """Return a Delta table as an Arrow dataset whose strings DuckDB can compare.
+
+    DuckDB 2.0.0 hands a filter on a string column to Arrow as ``string_view``, and pyarrow 25 has
+    no comparison of that with ``string``: ``where cause = 'capital'`` fails with "Function 'equal'
+    has no kernel matching input types (string, string_view)" (measured). Read as views, the same
+    filter works, and a filter on the month still prunes files.
+    """
+    schema = table.to_pyarrow_dataset().schema
+    fields = [
+        pa.field(field.name, pa.string_view() if pa.types.is_string(field.type) else field.type)
+        for field in schema
+    ]
+    return table.to_pyarrow_dataset(schema=pa.schema(fields))
 
 
 def check_schema(key: Sequence[str], *, expected: pl.Schema, found: pl.Schema) -> None:

@@ -12,6 +12,7 @@ from assets.book import book_assets
 from assets.instrument_analysis import instrument_analysis_assets
 from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
+from assets.marts import marts_assets
 from assets.portfolio_management import portfolio_management_assets
 from assets.reporting import reporting_assets
 from assets.trade_execution import trade_execution_assets
@@ -57,6 +58,7 @@ def build_defs(
     ]
     assets += trade_execution_assets(environment, months, limits, _primary_keys(assets))
     assets += reporting_assets(environment, months, _primary_keys(assets))
+    assets += marts_assets(environment, months)
     upkeep = maintenance(environment)
     return dg.Definitions(
         assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),

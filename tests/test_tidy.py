@@ -16,10 +16,10 @@ FILE_BYTES_MAX = 1_048_576
 # The customer's layout. What a later workflow brings is named here until it is there: a folder in
 # the second set that exists must move to the first.
 LAYOUT = {
-    "orchestration", "assets", "ml", "execution", "io_managers", "sensors", "tests",
+    "orchestration", "assets", "dbt", "ml", "execution", "io_managers", "sensors", "tests",
     "workspace.yaml", "pyproject.toml",
 }  # fmt: skip
-LATER = {"dbt"}
+LATER: set[str] = set()
 OWN = {
     "contracts", "domain", "ops_store", "sources", "cli", "docs", "benchmarks", ".ci", "Makefile",
     "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "uv.lock", ".gitignore",
@@ -99,7 +99,8 @@ def is_asset(node):
         for d in node.decorator_list
         if isinstance(d, ast.Call)
     }
-    return bool(names & {"asset", "multi_asset", "graph_asset", "lake_asset", "lake_assets"})
+    assets = {"asset", "multi_asset", "graph_asset", "lake_asset", "lake_assets", "dbt_assets"}
+    return bool(names & assets)
 
 
 def test_an_asset_reads_calls_and_returns():

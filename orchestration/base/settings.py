@@ -153,6 +153,16 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def marts_root(self) -> Path:
+        """Where the published marts lie."""
+        return self.home / "marts"
+
+    @property
+    def dbt_root(self) -> Path:
+        """Where dbt keeps what it writes."""
+        return self.home / "dbt"
+
+    @property
     def data_docs_root(self) -> Path:
         """Where the results of the suite over the bars lie, and its Data Docs."""
         return self.home / "data_docs"

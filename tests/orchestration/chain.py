@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.marts import marts_store
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
@@ -62,13 +63,15 @@ def run_daily(settings, month=MONTHS[-1]):
 
 
 def hashes(settings: Settings):
-    """Canonical hash of every table that the definitions declare."""
+    """Canonical hash of every table that the definitions declare, and of every published mart."""
     lake = Lake(settings.lake_root)
     graph = build_defs(settings).resolve_asset_graph()
-    return {
-        "/".join(key.path): canonical_hash(
-            lake.read(key.path), graph.get(key).metadata["primary_key"]
-        )
-        for key in graph.materializable_asset_keys
-        if key.path[-1] != "handoff"  # no rebuild ever writes it
+    nodes = {"/".join(key.path): graph.get(key) for key in graph.materializable_asset_keys}
+    tables = {
+        name: canonical_hash(lake.read(node.key.path), node.metadata["primary_key"])
+        for name, node in nodes.items()
+        if "deltalake" in node.kinds and node.key.path[-1] != "handoff"  # no rebuild writes it
     }
+    marts = {f"reporting/{name}": found for name, found in marts_store(settings).hashes().items()}
+    assert marts.keys() == {name for name, node in nodes.items() if "dbt" in node.kinds}
+    return tables | marts

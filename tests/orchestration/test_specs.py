@@ -13,6 +13,11 @@ from orchestration.definitions import build_defs
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 UPDATE = "UPDATE_ASSET_SPECS"
 OURS = {"workflow", "tier", "event"}
+MARTS = {
+    "dim_instrument", "dim_session", "fct_signals", "fct_evaluations", "fct_decisions",
+    "fct_orders", "fct_fills", "fct_positions_daily", "fct_cash", "fct_pnl_daily",
+    "fct_data_quality",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +79,41 @@ def test_every_asset_says_what_it_is_and_whose(graph):
         assert "Consumers: " in node.description, name
         if node.is_materializable:
             assert node.metadata["primary_key"], name
+
+
+def test_every_asset_lies_in_the_lake_or_is_a_mart(graph):
+    """A mart has no IO manager, as dbt writes it; its key and month are declared all the same."""
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert ("deltalake" in node.kinds) != ({"dbt", "duckdb"} <= node.kinds), name_of(key)
+        if "dbt" in node.kinds:
+            assert node.metadata["partition_column"] == "month", name_of(key)
+            assert node.tags["tier"] == "report", name_of(key)
+            assert node.pools == {"marts"}, name_of(key)
+
+
+def test_every_mart_is_tested_at_its_grain(graph):
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        if "dbt" not in node.kinds:
+            continue
+        checks = {check.name for check in graph.asset_check_keys if check.asset_key == key}
+        name, grain = key.path[-1], node.metadata["primary_key"]
+        unique = {f"unique_{name}_{grain[0]}", f"unique_combination_{name}_{'__'.join(grain)}"}
+        assert checks & unique, f"{name} does not test that {grain} is unique"
+        assert {f"not_null_{name}_{column}" for column in grain} <= checks, name
+
+
+def test_lineage_leads_from_a_mart_to_the_lake(graph):
+    """Views are no assets: what a mart is made of are tables, each with its own producer."""
+    marts = {key for key in graph.materializable_asset_keys if "dbt" in graph.get(key).kinds}
+    assert {key.path[-1] for key in marts} >= MARTS
+    for key in marts:
+        parents = graph.get(key).parent_keys
+        assert parents, name_of(key)
+        assert parents <= graph.materializable_asset_keys - marts, name_of(key)
+    fills = graph.get(dg.AssetKey(["reporting", "fct_fills"])).parent_keys
+    assert dg.AssetKey(["trade_execution", "trades"]) in fills
 
 
 def test_every_partitioned_asset_shares_one_calendar_and_one_run(graph):
