@@ -57,8 +57,8 @@ def run_demo(settings: Settings, console: Console) -> None:
         execute("ingest", eve, instance, console)
         if len(months) > 1:
             tags = {RANGE_START_TAG: months[0], RANGE_END_TAG: months[-2]}
-            execute("backfill", eve, instance, console, tags=tags)
-        execute("daily", eve, instance, console, partition=months[-1])
+            execute("backfill", eve, instance, console, tags=tags, with_marts=False)
+        execute("daily", eve, instance, console, partition=months[-1], with_marts=False)
         console.print(f"Trading {live} on the paper venue, over FIX 4.4 ...")
         if trade_session(eve, live, console) == 0:
             raise ConfigurationError(
