@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from execution import orders
-from execution.broker_reports import Execution, Note, apply_inbound
+from execution.broker_reports import Execution, ExecutionKey, Note, apply_inbound
 from execution.errors import IllegalTransitionError
 from execution.orders import Order, OrderState
 from execution.records import (
@@ -65,7 +65,7 @@ class State:
         self.pending: dict[str, Decision] = {}
         self.decisions: dict[str, Decision] = {}
         self.keys: dict[str, str] = {}
-        self.executions: dict[str, Execution] = {}
+        self.executions: dict[ExecutionKey, Execution] = {}
         self.positions: dict[str, Position] = {}
         self.instruments: dict[str, str] = {}
         self.request_of: dict[str, str] = {}

@@ -139,7 +139,10 @@ def venue_executions(
         The table ``trade_execution/venue_reports``. An execution that a later report busted does
         not count.
     """
-    busted = set(reports.filter(pl.col("kind") == BUST)["exec_ref_id"].drop_nulls())
+    # FIX keeps an ExecID unique for one trading day of a session only.
+    scope = ("broker", "session")
+    taken_back = reports.filter((pl.col("kind") == BUST) & pl.col("exec_ref_id").is_not_null())
+    busted = set(taken_back.select(*scope, "exec_ref_id").iter_rows())
     fills: dict[dt.date, list[Fill]] = {}
     reasons: dict[str, str] = {}
     for row in reports.sort("segment", "record_offset").iter_rows(named=True):
@@ -147,7 +150,7 @@ def venue_executions(
             reasons[row["cl_ord_id"]] = ENDS[row["kind"]]
         # A correction takes back the execution it names and stands in its place.
         executed = row["kind"] == FILL or row["exec_type"] == CORRECTED
-        if executed and row["exec_id"] not in busted:
+        if executed and (row["broker"], row["session"], row["exec_id"]) not in busted:
             fills.setdefault(row["session"], []).append(_fill(row))
 
     def executions(

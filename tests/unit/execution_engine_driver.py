@@ -14,6 +14,7 @@ from execution.messages import (
     Effect,
     Event,
     FixInbound,
+    OpenIncident,
     SendMassStatus,
     SendOrder,
     SessionUp,
@@ -147,3 +148,8 @@ class Driver:
         for record in self.records:
             apply(state, decode(encode(record)))
         return state
+
+
+def incidents(driver: Driver) -> list[str]:
+    """Kinds of the incidents that the engine wanted opened, in order."""
+    return [effect.kind for effect in driver.effects if isinstance(effect, OpenIncident)]

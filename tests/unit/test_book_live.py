@@ -149,6 +149,18 @@ def test_a_correction_stands_in_the_place_of_what_it_corrects():
     assert [(t.exec_id, t.last_qty, t.last_px) for t in events.trades] == [("e2", 100, 10.5)]
 
 
+def test_a_bust_of_another_day_takes_back_nothing_of_this_one():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    (order,) = state.pending
+    source = live(
+        venue_report("fill", order, last_qty=100),
+        venue_report("bust", order, exec_id="e9", exec_ref_id="e1", record_offset=2,
+                     session=DAY + dt.timedelta(2)),
+    )  # fmt: skip
+    _, events = step(state, market(1, {"US.A": bar(10)}), {}, source, POLICY)
+    assert [(t.exec_id, t.last_qty) for t in events.trades] == [("e1", 100)]
+
+
 def test_an_issued_decision_keeps_the_holding_of_its_day():
     day = market(0, {"US.A": bar(10)})
     _, (today,) = advance([day])
