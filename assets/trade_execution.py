@@ -23,14 +23,13 @@ from ops_store.records import Attestation, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import clock_of, ops_store
+from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
 from sources.venue_reports import VENUE_REPORTS_SCHEMA, all_reports, leaves_qty, venue_reports_frame
 
 # A run that carries one of these rebuilds history. It must never reach a broker.
-REBUILD_TAGS = (
-    "dagster/backfill", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-)  # fmt: skip
+REBUILD_TAGS = ("dagster/backfill", RANGE_START_TAG, RANGE_END_TAG)
 HANDOFF_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision_id": pl.String,
     "session": pl.Date,
