@@ -11,9 +11,11 @@ from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.policy import BookPolicy
 from domain.event_views import ViewContext, events_of
+from domain.market_data.reference import ACTIONS
 from domain.trade_execution.handoff import (
     decisions_to_issue,
     require_inputs,
+    require_no_action,
     require_settled,
 )
 from domain.trade_execution.reconcile import reconcile
@@ -95,6 +97,7 @@ def trade_execution_assets(
             if chosen.height:
                 refuse_rebuilds(context.run.tags)
                 require_inputs(chosen, bars, signals, evaluations)
+                require_no_action(chosen, ACTIONS, settings.next_session())
                 require_settled(*earlier_fates(store, settings))
                 attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)

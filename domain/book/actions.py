@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from domain.book.ledger import CASH, SPECIAL_DIVIDEND, Ledger, trading_account
 from domain.book.market import Market
-from domain.book.state import PendingOrder, Position, price_ticks, value_minor
+from domain.book.state import Position, price_ticks, value_minor
 from domain.market_data.reference import CorporateAction
 
 
-def apply_actions(
-    ledger: Ledger, pending: Sequence[PendingOrder], market: Market
-) -> list[PendingOrder]:
-    """Apply the actions that take effect before this session's open; return adjusted orders.
+def apply_actions(ledger: Ledger, market: Market) -> None:
+    """Apply to the holdings the actions that take effect before this session's open.
 
     An action takes effect on the first bar at or after its ex-session, so it applies to holdings
-    whose last bar is older than that.
+    whose last bar is older than that. Pending orders stay as they are, because a broker fills them
+    as they were sent; ``targets.pending_actions`` keeps orders from going out over an ex-date.
     """
-    orders = list(pending)
     for action in market.actions:
         held = ledger.positions.get(action.instrument_id)
         bar = market.bars.get(action.instrument_id)
         if bar is None or action.ex_session > market.session:
             continue
-        if action.kind == "split" and action.ratio is not None:
-            split = [_split_order(order, action) for order in orders]
-            # Less than one new share is no order any more.
-            orders = [order for order in split if order.quantity]
         if held is None or held.price_session >= action.ex_session:
             continue
         if action.kind == "split":
@@ -38,18 +30,6 @@ def apply_actions(
             _dividend(ledger, held, action)
         else:
             _spin_off(ledger, held, action, market)
-    return orders
-
-
-def _split_order(order: PendingOrder, action: CorporateAction) -> PendingOrder:
-    same = order.instrument_id == action.instrument_id
-    if not same or order.decision_session >= action.ex_session or not action.ratio:
-        return order
-    return msgspec.structs.replace(
-        order,
-        quantity=int(order.quantity * action.ratio),
-        arrival_ticks=round(order.arrival_ticks / action.ratio),
-    )
 
 
 def _split(ledger: Ledger, held: Position, action: CorporateAction, open_ticks: int) -> None:

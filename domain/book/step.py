@@ -75,15 +75,15 @@ def step(
     events = StepEvents()
     ledger = Ledger(state, market.session, policy.currency, (policy.hash, LOGIC_VERSION))
     events.ledger = ledger
-    pending = apply_actions(ledger, state.pending, market)
-    executed = fills(pending, market, policy, ledger.cash_minor)
+    apply_actions(ledger, market)
+    executed = fills(state.pending, market, policy, ledger.cash_minor)
     # A broker may execute in a session of which the vendor sent nothing: that is booked.
     if not market.bars and not executed.fills:
         events.orders = [_order_row(order, 0, market, "no_market_data") for order in state.pending]
         return msgspec.structs.replace(state, session=market.session, pending=()), events
     if not state.funded:
         ledger.post(CASH, CAPITAL, policy.initial_cash_minor, cause="capital", reference="initial")
-    _book_fills(events, ledger, pending, executed, market, policy)
+    _book_fills(events, ledger, state.pending, executed, market, policy)
     _mark(ledger, market)
     close_ended(ledger, policy.stale_sessions_max)
     closing = _closing(state, ledger, market)

@@ -184,14 +184,32 @@ def test_a_reverse_split_pays_the_fraction_in_cash_and_keeps_the_value():
     assert events.equity[0].nav_minor == 50_000_00 + 1005 * 1000
 
 
-def test_a_split_also_changes_the_pending_order():
+@pytest.mark.parametrize("kind", ["split", "special_dividend", "spin_off"])
+def test_no_order_goes_out_over_an_ex_date(kind):
+    actions = [action(kind, ratio=2.0, cash=1.0, received="US.N")]
+    bars = {"US.A": bar(10), "US.B": bar(10)}
+    days = [market(0, bars, actions=actions), market(1, {"US.A": bar(5), "US.B": bar(10)})]
+    days[1] = msgspec.structs.replace(days[1], actions=actions)
+    state, (eve, ex_date) = advance(days, msgspec.structs.replace(POLICY, no_trade_band=0.0))
+    held_back = decision_of(eve, "US.A")
+    assert (held_back.delta_qty, held_back.action) == (0, "hold")
+    assert held_back.binding_rule == "corporate_action_pending"
+    assert [t.instrument_id for t in ex_date.trades] == ["US.B"]
+    # On the new basis it is a name like any other.
+    later = market(5, {"US.A": bar(5), "US.B": bar(10)}, actions=actions)
+    _, (after,) = advance([later], state=state)
+    assert decision_of(after, "US.A").delta_qty > 0
+
+
+def test_an_order_sent_before_the_action_was_known_stays_as_it_was_sent():
     days = [
         market(0, {"US.A": bar(10)}),
         market(1, {"US.A": bar(5)}, actions=[action("split", ratio=2.0)]),
     ]
-    _, (_, events) = advance(days)
-    assert events.trades[0].last_qty == 19_600
-    assert events.trades[0].slippage_bps == pytest.approx(0.0)
+    state, (eve, events) = advance(days)
+    sent = decision_of(eve, "US.A").delta_qty
+    assert (events.trades[0].last_qty, events.orders[0].order_qty) == (sent, sent)
+    assert state.positions["US.A"].quantity == sent
 
 
 def test_a_special_dividend_is_cash():
