@@ -156,19 +156,19 @@ def attest(
     primary_keys: Mapping[tuple[str, ...], Sequence[str]],
 ) -> list[Attestation]:
     """Return the attestations of a month's content, valid until the next session's close."""
-    now_ns = clock_of(settings).now_ns()
+    now_ns, session = clock_of(settings).now_ns(), settings.last_session()
     return [
         Attestation(
             rule_set_version=verdict.rule_set_version,
             table=verdict.table,
             partition=month,
-            session=settings.last_session().isoformat(),
+            session=session.isoformat(),
             content_hash=content_hash,
             passed=verdict.passed,
             issued_ns=now_ns,
             expires_ns=settings.next_close_ns(),
         )
-        for verdict, content_hash in judge.attested(month, primary_keys)
+        for verdict, content_hash in judge.attested(month, session, primary_keys)
     ]
 
 

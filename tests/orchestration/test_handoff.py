@@ -8,12 +8,15 @@ import polars as pl
 import pytest
 
 from assets.trade_execution import refuse_rebuilds
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import from_json, to_json
 from contracts.envelope import Envelope
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent, Fee, TradeExecutedEvent
+from domain.book.policy import BookPolicy
 from domain.trade_execution.handoff import decisions_to_issue
 from io_managers.lake import Lake
+from io_managers.verdicts import Judge
 from ops_store.errors import DecisionConflictError
 from ops_store.records import IssueRequest, ReportRow
 from orchestration.base.ops import ops_store
@@ -55,8 +58,20 @@ def test_the_daily_job_issues_the_decisions_of_the_session_before_go_live(eve):
     with ops_store(eve) as store:
         rows = store.poll(0, limit=1000)
     assert len(rows) == today.height
-    assert all(len(row.attestations) == 3 for row in rows)
-    assert all(a.passed for row in rows for a in row.attestations.values())
+    for row in rows:
+        assert [a.table for a in row.attestations.values()] == list(DECISION_EVIDENCE)
+        assert all(a.passed for a in row.attestations.values())
+
+
+def test_a_session_without_rows_is_not_attested_although_its_month_passes(eve):
+    judge = Judge(Lake(eve.lake_root), BookPolicy())
+    assert judge.evaluations(MONTHS[0]).passed, "history before the first model is no failure"
+    keys = {tuple(table.split("/")): ["event_id"] for table in DECISION_EVIDENCE}
+    good = [verdict for verdict, _ in judge.attested(MONTHS[-1], EVE.date(), keys)]
+    assert [verdict.violations for verdict in good] == [()] * len(DECISION_EVIDENCE)
+    bad = [verdict for verdict, _ in judge.attested(MONTHS[-1], LIVE, keys)]
+    assert [verdict.table for verdict in bad] == list(DECISION_EVIDENCE)
+    assert [v.violations for v in bad] == [(f"no_rows_of_session: {LIVE}",)] * len(bad)
 
 
 def test_running_the_day_again_issues_nothing_more(eve):

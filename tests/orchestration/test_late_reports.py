@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from cli import main as cli_main
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import to_json
 from contracts.envelope import Envelope, cl_ord_id
 from contracts.events import TradeExecutedEvent
@@ -53,18 +54,17 @@ def live(tmp_path_factory, vendor_dir):
 
 def issue(settings, event):
     now_ns = clock_of(settings).now_ns()
-    good = Attestation(
-        rule_set_version="v", table="market_data/bars", partition=JULY,
-        session=event.session.isoformat(), content_hash="c", passed=True, issued_ns=now_ns,
-        expires_ns=now_ns + 1,
-    )  # fmt: skip
+    good = [
+        Attestation(
+            rule_set_version="v", table=table, partition=JULY, session=event.session.isoformat(),
+            content_hash=table, passed=True, issued_ns=now_ns, expires_ns=now_ns + 1,
+        )
+        for table in DECISION_EVIDENCE
+    ]  # fmt: skip
     with ops_store(settings) as store:
-        store.attest([good])
+        ids = tuple(store.attest(good))
         request = IssueRequest(
-            decision=event,
-            symbol="SYM",
-            content_hashes=("c",),
-            attestation_ids=(good.attestation_id,),
+            decision=event, symbol="S", content_hashes=DECISION_EVIDENCE, attestation_ids=ids
         )
         store.issue(book=settings.book, mode="paper", requests=[request])
 

@@ -25,7 +25,7 @@ from execution.records import AnyRecord, Decision, Intent, decode, encode
 from execution.risk import Limits, Routing
 from execution.state import State, apply
 from ops_store.records import OutboxRow, payload_bytes, payload_sha256
-from tests.unit.execution_builders import CONTENT_HASH, NOW_NS, attestation, decision
+from tests.unit.execution_builders import CONTENT_HASHES, EVIDENCE, NOW_NS, decision
 
 
 def received(
@@ -40,9 +40,9 @@ def received(
         symbol=instrument.split(".")[1],
         payload=payload,
         payload_sha256=payload_sha256(payload),
-        content_hashes=(CONTENT_HASH,),
-        attestation_ids=(attestation().attestation_id,),
-        attestations={attestation().attestation_id: attestation()},
+        content_hashes=CONTENT_HASHES,
+        attestation_ids=tuple(EVIDENCE),
+        attestations=EVIDENCE,
     )
     return decision_of(row)
 
