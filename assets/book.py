@@ -4,13 +4,20 @@ Splitting it by table would need a cycle (decisions need positions, positions ne
 decisions), which a graph of assets cannot have.
 """
 
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
 import polars as pl
 
 from domain.book.drive import drive, markets, signals_by_session
-from domain.book.live import by_session, executions_from, venue_executions
+from domain.book.live import (
+    IssuedDecisions,
+    by_session,
+    executions_from,
+    live_sessions,
+    venue_executions,
+)
 from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
@@ -127,8 +134,7 @@ def book_assets(
         fills = executions_from(
             settings.go_live_session, simulated_fills, venue_executions(venue_reports)
         )
-        with ops_store(settings) as store:
-            issued = by_session(store.issued(book=settings.book) if store else [])
+        issued = issued_decisions(settings)
         run = drive(opening, sessions, signals_by_session(signals), fills, policy, issued)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}
@@ -137,3 +143,11 @@ def book_assets(
             yield dg.Output(table, name, metadata=chart if name == "equity" else None)
 
     return [book]
+
+
+def issued_decisions(settings: Settings) -> dict[dt.date, IssuedDecisions]:
+    """Return what was handed to execution, by session; empty where a hand-off was missed."""
+    go_live, last = settings.go_live_session, settings.last_session()
+    due = live_sessions(settings.sessions().to_list(), go_live, last)
+    with ops_store(settings) as store:
+        return by_session(store.issued(book=settings.book) if store else [], due)

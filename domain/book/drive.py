@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from domain.book.live import IssuedDecisions
+from domain.book.live import IssuedDecisions, without_unissued
 from domain.book.market import Bar, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rows import (
@@ -67,13 +67,17 @@ def drive(
 ) -> BookRun:
     """Step through the sessions and collect what they leave behind, by table.
 
-    ``issued`` holds the frozen decisions of the sessions that were handed to execution.
+    ``issued`` holds the frozen decisions of the sessions that were handed to execution; it is empty
+    for a session whose hand-off was missed.
     """
     handed = issued or {}
     rows: dict[str, list[msgspec.Struct]] = {name: [] for name in TABLES}
     closings: dict[str, BookState] = {}
     for market in markets:
         frozen = handed.get(market.session)
+        pending = without_unissued(state.pending, handed)
+        if pending != state.pending:
+            state = msgspec.structs.replace(state, pending=pending)
         state, events = step(state, market, signals(market.session), fills, policy, frozen)
         _collect(rows, events)
         closings[month_of(market.session)] = state

@@ -58,7 +58,7 @@ def step(
         Sizing, limits and costs.
     issued : IssuedDecisions, optional
         Decisions of this session that were handed to execution: they stand, whatever today's data
-        would decide.
+        would decide. None where fills are simulated, or where they may still be handed off.
 
     Returns
     -------
@@ -90,14 +90,17 @@ def step(
     _value(events, closing, market, state.last_nav_minor)
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
     if _is_due(state, market, policy) or issued:
-        events.rebalance = rebalance(closing, market, signals, policy)
-        if issued:
-            events.replay = replayed(events.rebalance, issued)
-            events.rebalance = frozen(events.rebalance, issued)
+        events.rebalance = today = rebalance(closing, market, signals, policy)
+        if issued is not None:
+            events.replay = replayed(today, issued)
+            events.rebalance = frozen(today, issued)
+        missed = issued is not None and not issued and bool(today.orders)
         closing = msgspec.structs.replace(
             closing,
             pending=events.rebalance.orders,
-            last_rebalance_index=market.session_index,
+            last_rebalance_index=_due_again(state, market, policy)
+            if missed
+            else market.session_index,
         )
     return closing, events
 
@@ -108,6 +111,14 @@ def _is_due(state: BookState, market: Market, policy: BookPolicy) -> bool:
     last = state.last_rebalance_index
     waited = last is None or market.session_index - last >= policy.rebalance_every_sessions
     return waited or market.handover
+
+
+def _due_again(state: BookState, market: Market, policy: BookPolicy) -> int | None:
+    """Return the index that makes a rebalance due in the next session: this one reached nobody."""
+    last = state.last_rebalance_index
+    if last is None:
+        return None
+    return min(last, market.session_index + 1 - policy.rebalance_every_sessions)
 
 
 def _require_order(state: BookState, market: Market) -> None:

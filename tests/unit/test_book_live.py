@@ -10,10 +10,12 @@ import pytest
 from contracts.envelope import Envelope
 from contracts.errors import BookError
 from contracts.events import CoordinatedTradingDecisionEvent
-from domain.book.live import executions_from, venue_executions
+from domain.book.drive import drive
+from domain.book.live import by_session, executions_from, live_sessions, venue_executions
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState
 from domain.book.step import step
+from sources.venue_reports import VENUE_REPORTS_SCHEMA
 from tests.unit.book_cases import DAY, POLICY, advance, bar, decision_of, market
 
 
@@ -114,7 +116,11 @@ def test_after_go_live_fills_come_from_the_venue_and_from_nowhere_else():
 
 
 def live(*reports):
-    frame = pl.DataFrame(list(reports), schema_overrides={"exec_ref_id": pl.String})
+    frame = (
+        pl.DataFrame(list(reports), schema_overrides={"exec_ref_id": pl.String})
+        if reports
+        else pl.DataFrame(schema=VENUE_REPORTS_SCHEMA)
+    )
     return executions_from(DAY, simulated_fills, venue_executions(frame))
 
 
@@ -170,3 +176,54 @@ def test_an_issued_decision_keeps_the_holding_of_its_day():
     _, events = step(BookState(), day, {}, simulated_fills, POLICY, {"US.A": other})
     row = decision_of(events, "US.A")
     assert (row.current_qty, row.delta_qty, row.target_qty) == (60, 40, 100)
+
+
+def test_a_live_session_whose_hand_off_was_missed_shows_decisions_that_were_not_issued():
+    days = [market(i, {"US.A": bar(10), "US.B": bar(20)}) for i in range(3)]
+    due = live_sessions([day.session for day in days], days[1].session, days[2].session)
+    assert due == [days[0].session, days[1].session]
+    handed = by_session([], due)
+    run = drive(BookState(), days, lambda _: {}, live(), POLICY, handed)
+    shown = run.tables["decisions"].filter(pl.col("session") < days[2].session)
+    assert shown.height == 4
+    assert shown.select("action", "binding_rule", "delta_qty").unique().rows() == [
+        ("hold", "not_issued", 0)
+    ]
+    # Nothing was sent, so nothing expired; what today's data would decide is in the replay.
+    assert run.tables["orders"].is_empty()
+    assert run.tables["replay"].filter(pl.col("issued_delta_qty") == 0).height == 4
+    assert not run.tables["replay"]["same"].any()
+    # The newest session is due again, and its decisions may still be issued.
+    newest = run.tables["decisions"].filter(pl.col("session") == days[2].session)
+    assert (newest["delta_qty"] > 0).all()
+    assert len(next(iter(run.closings.values())).pending) == 2
+
+
+def test_a_go_live_whose_hand_off_was_missed_is_made_up_for_in_the_next_session():
+    days = [market(i, {"US.A": bar(10), "US.B": bar(10 if i < 3 else 11)}) for i in range(6)]
+    days[3] = msgspec.structs.replace(days[3], handover=True)
+    before, _ = advance(days[:3])
+    due = live_sessions([day.session for day in days], days[4].session, days[4].session)
+    run = drive(before, days[3:5], lambda _: {}, live(), POLICY, by_session([], due))
+    assert run.tables["rebalance_requests"]["session"].to_list() == [
+        days[3].session,
+        days[4].session,
+    ]
+
+
+def test_orders_that_were_never_issued_do_not_outlive_their_month():
+    eve = market(0, {"US.A": bar(10), "US.B": bar(20)})
+    before, (events,) = advance([eve])  # built while its decisions could still be issued
+    issued = issued_from(events.rebalance, "US.A")
+    assert [o.instrument_id for o in before.pending] == ["US.A", "US.B"]
+    day = market(1, {"US.A": bar(10), "US.B": bar(20)})
+    run = drive(before, [day], lambda _: {}, live(), POLICY, by_session([issued], [eve.session]))
+    assert run.tables["orders"]["instrument_id"].to_list() == ["US.A"]
+    run = drive(before, [day], lambda _: {}, live(), POLICY, by_session([], [eve.session]))
+    assert run.tables["orders"].is_empty()
+
+
+def test_a_book_that_is_not_live_has_no_session_that_must_have_been_issued():
+    days = [DAY + dt.timedelta(i) for i in range(3)]
+    assert live_sessions(days, None, days[2]) == []
+    assert live_sessions(days, days[2] + dt.timedelta(1), days[2]) == []
