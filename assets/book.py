@@ -21,6 +21,7 @@ from domain.book.live import (
 from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
+from domain.book.state import BookState, differences, opening_of
 from domain.market_data.reference import ACTIONS
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
@@ -134,8 +135,9 @@ def book_assets(
         fills = executions_from(
             settings.go_live_session, simulated_fills, venue_executions(venue_reports)
         )
-        issued = issued_decisions(settings)
-        run = drive(opening, sessions, signals_by_session(signals), fills, policy, issued)
+        handed = handed_off(settings)
+        run = drive(opening, sessions, signals_by_session(signals), fills, policy, *handed)
+        report_difference(settings, handed[1], run.recomputed)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}
         for name in OUTS:
@@ -145,9 +147,30 @@ def book_assets(
     return [book]
 
 
-def issued_decisions(settings: Settings) -> dict[dt.date, IssuedDecisions]:
-    """Return what was handed to execution, by session; empty where a hand-off was missed."""
+def handed_off(settings: Settings) -> tuple[dict[dt.date, IssuedDecisions], BookState | None]:
+    """Return what was handed to execution, by session, and the state that the book went live with.
+
+    A session whose hand-off was missed is there, and empty.
+    """
     go_live, last = settings.go_live_session, settings.last_session()
     due = live_sessions(settings.sessions().to_list(), go_live, last)
     with ops_store(settings) as store:
-        return by_session(store.issued(book=settings.book) if store else [], due)
+        issued = by_session(store.issued(book=settings.book) if store else [], due)
+        opening = store.opening(book=settings.book) if store else None
+    return issued, opening_of(opening.state, opening.state_hash) if opening else None
+
+
+def report_difference(
+    settings: Settings, went_live: BookState | None, recomputed: BookState | None
+) -> None:
+    """Open an incident when history has changed since the book went live on it."""
+    if went_live is None or recomputed is None:
+        return
+    found = differences(went_live, recomputed)
+    with ops_store(settings) as store:
+        if found and store is not None:
+            detail = (
+                f"History gives another state for {went_live.session} than the one that the book "
+                f"went live with: {'; '.join(found)}. The book goes on from the frozen one."
+            )
+            store.open_incident(kind="opening_differs", subject=settings.book, detail=detail)

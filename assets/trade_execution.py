@@ -20,8 +20,8 @@ from domain.trade_execution.handoff import (
 )
 from domain.trade_execution.reconcile import reconcile
 from io_managers.lake import Lake
-from io_managers.verdicts import DECISIONS, Judge
-from ops_store.records import Attestation, IssueRequest
+from io_managers.verdicts import DECISIONS, STATES, Judge
+from ops_store.records import Attestation, BookOpening, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import clock_of, ops_store
@@ -102,7 +102,10 @@ def trade_execution_assets(
                 attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)
                 requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
-                store.issue(book=settings.book, mode=settings.mode, requests=requests)
+                opening = opening_for(judge, settings, keys[-1])
+                store.issue(
+                    book=settings.book, mode=settings.mode, requests=requests, opening=opening
+                )
             # The table is a copy of the store, so that a later session of the month keeps it.
             return handoff_frame(store.issued(book=settings.book), keys)
 
@@ -147,6 +150,20 @@ def refuse_rebuilds(tags: Mapping[str, str]) -> None:
             f"A run with the tag {found[0]} rebuilds history and hands nothing to execution.",
             remedy="select assets without `trade_execution/handoff`, as the backfill job does",
         )
+
+
+def opening_for(judge: Judge, settings: Settings, month: str) -> BookOpening:
+    """Return the state on which the newest session's decisions were made.
+
+    The store keeps it with the book's first decisions and ignores it from then on.
+    """
+    row = judge.month_of(STATES, month).row(0, named=True)
+    if row["last_session"] != settings.last_session():
+        raise HandoffRefusedError(
+            f"The book of {month} ends on {row['last_session']}, not on {settings.last_session()}.",
+            remedy="run the daily job again, so that the book reaches the newest session",
+        )
+    return BookOpening(row["last_session"].isoformat(), row["closing_hash"], row["closing_state"])
 
 
 def attest(

@@ -55,6 +55,17 @@ class IssueRequest(msgspec.Struct, frozen=True, kw_only=True):
     attestation_ids: tuple[str, ...]
 
 
+class BookOpening(msgspec.Struct, frozen=True):
+    """The closing state of the session on which a book's first decisions were issued.
+
+    ``state`` is text whose meaning is the book's; ``state_hash`` is the book's hash of it.
+    """
+
+    session: str
+    state_hash: str
+    state: str
+
+
 class IssueResult(msgspec.Struct, frozen=True):
     """Ids of decisions that were issued now, and of those that had been issued before."""
 

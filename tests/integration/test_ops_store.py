@@ -22,7 +22,7 @@ from ops_store.errors import (
     ReportConflictError,
 )
 from ops_store.migrate import downgrade, upgrade
-from ops_store.records import ReportRow
+from ops_store.records import BookOpening, IssueRequest, ReportRow
 from ops_store.store import OpsStore
 from ops_store.tables import METADATA
 from tests.integration.postgres_server import postgres
@@ -185,6 +185,27 @@ def test_an_attestation_that_is_not_stored_counts_for_nothing(store: OpsStore) -
     for one in (request(decision(), (never_stored,)), request(decision(), (), ())):
         with pytest.raises(AttestationRefusedError, match="attestation_missing"):
             store.issue(book="main", mode="paper", requests=[one])
+
+
+def test_a_books_opening_is_frozen_with_its_first_decisions_and_never_again(
+    store: OpsStore,
+) -> None:
+    first, later = BookOpening("2010-08-19", "h1", "{}"), BookOpening("2010-08-20", "h2", "{}")
+
+    def issue(*requests: IssueRequest, opening: BookOpening, book: str = "main") -> None:
+        store.issue(book=book, mode="paper", requests=requests, opening=opening)
+
+    issue(opening=first)
+    with pytest.raises(AttestationRefusedError):
+        issue(request(decision(), (), ()), opening=first)
+    assert store.opening(book="main") is None, "nothing was issued, so nothing went live"
+    issue(request(decision()), opening=first)
+    issue(request(decision("US.IBM")), opening=later)
+    assert store.opening(book="main") == first
+    # A book that went live before openings were kept has none: its history may have changed since.
+    store.issue(book="older", mode="paper", requests=[request(decision())])
+    issue(request(decision("US.IBM")), opening=later, book="older")
+    assert store.opening(book="older") is None
 
 
 def test_cursors_only_move_forward_and_only_for_the_newest_instance(store: OpsStore) -> None:

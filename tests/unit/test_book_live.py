@@ -13,7 +13,7 @@ from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.drive import drive
 from domain.book.live import by_session, executions_from, live_sessions, venue_executions
 from domain.book.simulate import simulated_fills
-from domain.book.state import BookState
+from domain.book.state import BookState, differences, opening_of
 from domain.book.step import step
 from sources.venue_reports import VENUE_REPORTS_SCHEMA
 from tests.unit.book_cases import DAY, POLICY, advance, bar, decision_of, market
@@ -227,3 +227,38 @@ def test_a_book_that_is_not_live_has_no_session_that_must_have_been_issued():
     days = [DAY + dt.timedelta(i) for i in range(3)]
     assert live_sessions(days, None, days[2]) == []
     assert live_sessions(days, days[2] + dt.timedelta(1), days[2]) == []
+
+
+def test_the_live_part_goes_on_from_the_state_it_went_live_with():
+    days = [market(i, {"US.A": bar(10), "US.B": bar(20)}) for i in range(3)]
+    went_live, _ = advance(days[:2])
+    handed = by_session([], [days[1].session])
+    same = drive(BookState(), days, lambda _: {}, live(), POLICY, handed, went_live)
+    assert same.tables["equity"]["nav_minor"].to_list()[-1] == went_live.nav_minor
+    # History is corrected: US.B had opened at 16. What was live does not move with it.
+    changed = [days[0], market(1, {"US.A": bar(10), "US.B": bar(16, 20)}), days[2]]
+    source = executions_from(days[2].session, simulated_fills, live())
+    run = drive(BookState(), changed, lambda _: {}, source, POLICY, handed, went_live)
+    assert run.recomputed.cash_minor > went_live.cash_minor
+    assert run.tables["equity"]["cash_minor"].to_list()[-1] == went_live.cash_minor
+    assert differences(went_live, run.recomputed)[0].startswith("cash ")
+    before = drive(BookState(), days[:1], lambda _: {}, source, POLICY, handed, went_live)
+    assert before.recomputed is None
+
+
+def test_differences_of_states_are_named_and_limited():
+    state, _ = advance([market(i, {f"US.{n}": bar(10) for n in "ABCDEFGHIJKLM"}) for i in (0, 1)])
+    assert differences(state, state) == []
+    empty = msgspec.structs.replace(state, positions={}, cash_minor=5)
+    found = differences(state, empty)
+    assert (len(found), found[-1]) == (11, "and 4 more")
+    assert found[1].endswith(" against 0 shares")
+    other = msgspec.structs.replace(state, last_nav_minor=1)
+    assert differences(state, other) == ["bookkeeping only"]
+
+
+def test_a_frozen_state_that_was_altered_is_refused():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    assert opening_of(state.to_text(), state.hash) == state
+    with pytest.raises(BookError, match="frozen state"):
+        opening_of(state.to_text(), "0" * 64)
