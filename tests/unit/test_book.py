@@ -231,6 +231,25 @@ def test_a_spin_off_keeps_value_and_moves_cost(priced):
     assert events.ledger.entries[0].cause == "spin_off"
 
 
+@pytest.mark.parametrize("priced", [True, False])
+@pytest.mark.parametrize(("held", "whole"), [(101, 50), (1, 0)])
+def test_a_fraction_of_a_spun_off_share_is_paid_in_cash(priced, held, whole):
+    bars = {"US.A": bar(7)} | ({"US.N": bar(6)} if priced else {})
+    after = market(1, bars, actions=[action("spin_off", ratio=0.5, received="US.N")])
+    state, (events,) = advance([after], state=holding(held))
+    received = state.positions.get("US.N")
+    assert (received.quantity if received else 0) == whole
+    assert state.cash_minor == 50_000_00 + 3_00  # half a share at its first price of 6
+    assert state.nav_minor == 50_000_00 + held * 1000
+    assert sum(p.cost_basis_minor for p in state.positions.values()) == held * 1000 - 3_00
+    paid = [e for e in events.ledger.entries if e.cause == "cash_in_lieu"]
+    assert [(e.debit, e.credit, e.amount_minor) for e in paid] == [
+        ("asset:cash", "trading:US.N", 3_00)
+    ]
+    (adjusted,) = events.ledger.adjustments
+    assert (adjusted.quantity_after, adjusted.cash_minor) == (whole, 3_00)
+
+
 def test_an_action_is_not_applied_twice():
     days = [
         market(1, {"US.A": bar(5)}, actions=[action("split", ratio=2.0)]),
