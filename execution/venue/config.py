@@ -26,6 +26,10 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Bars file of the session to replay; another may be loaded later.
     seed : int
         Of everything random: paths, quote sizes, rejects.
+    tls_cert_file, tls_key_file : str
+        When set, TLS with this certificate and key (PEM).
+    username, password_file : str
+        When set, what a logon must bring; the password is read from a file.
     latency_ms : float
         Added to every report.
     fee_per_share, fee_min : Decimal
@@ -47,6 +51,10 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     liquidity: Liquidity = Liquidity()
     heartbeat_s: int = 10
     http_port: int = 0
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    username: str = ""
+    password_file: str = ""
 
 
 def read_config(path: Path) -> VenueConfig:
