@@ -85,6 +85,8 @@ def service_config(root: Path, fix_port: int) -> ServiceConfig:
         limits=Limits(gross_notional_max=Decimal(10) ** 10),
         timing=Timing(ack_timeout_ms=1_000),
         segment_bytes_max=65_536,
+        # Every start compacts when nothing is open, so kills hit compacted journals too.
+        compact_bytes_min=1,
     )
 
 

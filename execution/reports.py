@@ -16,6 +16,7 @@ from contracts.codec import to_json
 from contracts.envelope import Envelope, Mode, cl_ord_id, event_id
 from contracts.events import Fee, TradeExecutedEvent
 from execution.broker_reports import UNKNOWN_ORDER, Execution, trade_date_of
+from execution.config import ServiceConfig
 from execution.errors import MalformedMessageError
 from execution.fix.parse import Report, fields_of, report_of
 from execution.orders import Order
@@ -57,6 +58,11 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     broker: str
     mic: str
     currency: str
+
+
+def origin_of(config: ServiceConfig) -> Origin:
+    """Return what a service's reports say about it."""
+    return Origin(mode=config.mode, broker=config.broker, mic=config.mic, currency=config.currency)
 
 
 class Projection:
