@@ -29,7 +29,6 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             "UseDataDictionary=N",
             "SocketNodelay=Y",
             "SocketReuseAddress=Y",
-            "SocketAcceptHost=127.0.0.1",
             f"SocketAcceptPort={config.fix_port}",
             f"HeartBtInt={config.heartbeat_s}",
             f"FileStorePath={store}",

@@ -19,7 +19,8 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     state_dir : str
         Its record of orders and fills, its FIX store, and ``endpoint.json``.
     fix_port : int
-        Where it listens, on loopback.
+        Where it listens: on every interface, because quickfix has no setting for one. On a shared
+        network, close the port to others or set a password.
     comp_id, client_comp_id : str
         Its id and the client's.
     bars : str

@@ -1,6 +1,7 @@
 """TLS with a private CA, and logon by password: the right ones work, the wrong ones say so."""
 
 import datetime as dt
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.integration.execution_harness import World, until
 from tests.unit.execution_builders import decision
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of a venue that lives as long as its test
+ATTEMPTS_S = 4.0
 
 
 class Authority:
@@ -128,6 +130,8 @@ def test_a_wrong_authority_or_password_is_refused_and_says_so(
         def said() -> bool:
             return any(problem in one for one in made.client.health()["problems"])
 
+        # Several attempts, a second apart: before the first, nothing is connected anyway.
+        time.sleep(ATTEMPTS_S)
         until("said", said)
         assert made.client.health()["ok"] is False
         assert made.market.status()["is_logged_on"] is False

@@ -14,6 +14,8 @@ from execution.fix.session import FixSession
 from execution.fix.settings import FixConfig, initiator_text
 from execution.messages import CallbackFailed, Event, FixInbound, SendOrder
 from execution.prices import to_decimal, to_increment, to_text, to_ticks
+from execution.venue.acceptor import acceptor_text
+from execution.venue.config import VenueConfig
 from tests.unit.test_execution_orders import order
 
 FILL = (
@@ -183,3 +185,14 @@ def test_a_store_forgets_passwords_and_nothing_else(tmp_path: Path) -> None:
     assert redact_store(store) == len(stars)
     assert store.read_bytes() == stars
     assert redact_store(tmp_path / "absent.body") == 0
+
+
+def test_every_setting_is_one_that_quickfix_knows(tmp_path: Path) -> None:
+    # It ignores an unknown one in silence: a misspelt CA file would switch verification off.
+    known = {value for name in dir(quickfix) if isinstance(value := getattr(quickfix, name), str)}
+    ours = initiator_text(msgspec.structs.replace(CONFIG, tls_ca_file="ca.pem"), tmp_path)
+    venue = VenueConfig(state_dir="v", fix_port=1, tls_cert_file="c", tls_key_file="k")
+    for text in (ours, acceptor_text(venue, tmp_path)):
+        keys = {line.partition("=")[0] for line in text.splitlines() if "=" in line}
+        assert len(keys) > 10
+        assert keys <= known, keys - known
