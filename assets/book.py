@@ -4,16 +4,24 @@ Splitting it by table would need a cycle (decisions need positions, positions ne
 decisions), which a graph of assets cannot have.
 """
 
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
 import polars as pl
 
 from domain.book.drive import drive, markets, signals_by_session
-from domain.book.live import by_session, executions_from, venue_executions
+from domain.book.live import (
+    IssuedDecisions,
+    by_session,
+    executions_from,
+    live_sessions,
+    venue_executions,
+)
 from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
+from domain.book.state import BookState, differences, opening_of
 from domain.market_data.reference import ACTIONS
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
@@ -127,9 +135,9 @@ def book_assets(
         fills = executions_from(
             settings.go_live_session, simulated_fills, venue_executions(venue_reports)
         )
-        with ops_store(settings) as store:
-            issued = by_session(store.issued(book=settings.book) if store else [])
-        run = drive(opening, sessions, signals_by_session(signals), fills, policy, issued)
+        handed = handed_off(settings)
+        run = drive(opening, sessions, signals_by_session(signals), fills, policy, *handed)
+        report_difference(settings, handed[1], run.recomputed)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}
         for name in OUTS:
@@ -137,3 +145,32 @@ def book_assets(
             yield dg.Output(table, name, metadata=chart if name == "equity" else None)
 
     return [book]
+
+
+def handed_off(settings: Settings) -> tuple[dict[dt.date, IssuedDecisions], BookState | None]:
+    """Return what was handed to execution, by session, and the state that the book went live with.
+
+    A session whose hand-off was missed is there, and empty.
+    """
+    go_live, last = settings.go_live_session, settings.last_session()
+    due = live_sessions(settings.sessions().to_list(), go_live, last)
+    with ops_store(settings) as store:
+        issued = by_session(store.issued(book=settings.book) if store else [], due)
+        opening = store.opening(book=settings.book) if store else None
+    return issued, opening_of(opening.state, opening.state_hash) if opening else None
+
+
+def report_difference(
+    settings: Settings, went_live: BookState | None, recomputed: BookState | None
+) -> None:
+    """Open an incident when history has changed since the book went live on it."""
+    if went_live is None or recomputed is None:
+        return
+    found = differences(went_live, recomputed)
+    with ops_store(settings) as store:
+        if found and store is not None:
+            detail = (
+                f"History gives another state for {went_live.session} than the one that the book "
+                f"went live with: {'; '.join(found)}. The book goes on from the frozen one."
+            )
+            store.open_incident(kind="opening_differs", subject=settings.book, detail=detail)

@@ -11,26 +11,27 @@ from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.policy import BookPolicy
 from domain.event_views import ViewContext, events_of
+from domain.market_data.reference import ACTIONS
 from domain.trade_execution.handoff import (
     decisions_to_issue,
     require_inputs,
+    require_no_action,
     require_settled,
 )
 from domain.trade_execution.reconcile import reconcile
 from io_managers.lake import Lake
-from io_managers.verdicts import DECISIONS, Judge
-from ops_store.records import Attestation, IssueRequest
+from io_managers.verdicts import DECISIONS, STATES, Judge
+from ops_store.records import Attestation, BookOpening, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import clock_of, ops_store
+from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
 from sources.venue_reports import VENUE_REPORTS_SCHEMA, all_reports, leaves_qty, venue_reports_frame
 
 # A run that carries one of these rebuilds history. It must never reach a broker.
-REBUILD_TAGS = (
-    "dagster/backfill", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-)  # fmt: skip
+REBUILD_TAGS = ("dagster/backfill", RANGE_START_TAG, RANGE_END_TAG)
 HANDOFF_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision_id": pl.String,
     "session": pl.Date,
@@ -96,11 +97,15 @@ def trade_execution_assets(
             if chosen.height:
                 refuse_rebuilds(context.run.tags)
                 require_inputs(chosen, bars, signals, evaluations)
+                require_no_action(chosen, ACTIONS, settings.next_session())
                 require_settled(*earlier_fates(store, settings))
                 attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)
                 requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
-                store.issue(book=settings.book, mode=settings.mode, requests=requests)
+                opening = opening_for(judge, settings, keys[-1])
+                store.issue(
+                    book=settings.book, mode=settings.mode, requests=requests, opening=opening
+                )
             # The table is a copy of the store, so that a later session of the month keeps it.
             return handoff_frame(store.issued(book=settings.book), keys)
 
@@ -147,6 +152,20 @@ def refuse_rebuilds(tags: Mapping[str, str]) -> None:
         )
 
 
+def opening_for(judge: Judge, settings: Settings, month: str) -> BookOpening:
+    """Return the state on which the newest session's decisions were made.
+
+    The store keeps it with the book's first decisions and ignores it from then on.
+    """
+    row = judge.month_of(STATES, month).row(0, named=True)
+    if row["last_session"] != settings.last_session():
+        raise HandoffRefusedError(
+            f"The book of {month} ends on {row['last_session']}, not on {settings.last_session()}.",
+            remedy="run the daily job again, so that the book reaches the newest session",
+        )
+    return BookOpening(row["last_session"].isoformat(), row["closing_hash"], row["closing_state"])
+
+
 def attest(
     judge: Judge,
     settings: Settings,
@@ -154,19 +173,19 @@ def attest(
     primary_keys: Mapping[tuple[str, ...], Sequence[str]],
 ) -> list[Attestation]:
     """Return the attestations of a month's content, valid until the next session's close."""
-    now_ns = clock_of(settings).now_ns()
+    now_ns, session = clock_of(settings).now_ns(), settings.last_session()
     return [
         Attestation(
             rule_set_version=verdict.rule_set_version,
             table=verdict.table,
             partition=month,
-            session=settings.last_session().isoformat(),
+            session=session.isoformat(),
             content_hash=content_hash,
             passed=verdict.passed,
             issued_ns=now_ns,
             expires_ns=settings.next_close_ns(),
         )
-        for verdict, content_hash in judge.attested(month, primary_keys)
+        for verdict, content_hash in judge.attested(month, session, primary_keys)
     ]
 
 

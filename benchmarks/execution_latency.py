@@ -26,6 +26,7 @@ from decimal import Decimal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.clock import SystemClock
 from execution import risk
 from execution.config import Durability
@@ -232,16 +233,20 @@ class _Station:
 
 def _decisions(count: int) -> list[Decision]:
     now_ns = time.time_ns()
-    attestation = Attestation(
-        rule_set_version="1",
-        table="t",
-        partition="p",
-        session="s",
-        content_hash="h",
-        passed=True,
-        issued_ns=now_ns - 1,
-        expires_ns=now_ns + 10**13,
-    )
+    attested = [
+        Attestation(
+            rule_set_version="1",
+            table=table,
+            partition="p",
+            session="2010-08-19",
+            content_hash=f"content of {table}",
+            passed=True,
+            issued_ns=now_ns - 1,
+            expires_ns=now_ns + 10**13,
+        )
+        for table in DECISION_EVIDENCE
+    ]
+    attestations = {row.attestation_id: row for row in attested}
     return [
         Decision(
             sequence=number + 1,
@@ -257,9 +262,9 @@ def _decisions(count: int) -> list[Decision]:
             arrival_ticks=1_000_000,
             urgency="normal",
             valid_until_ns=now_ns + 10**13,
-            content_hashes=("h",),
-            attestation_ids=(attestation.attestation_id,),
-            attestations={attestation.attestation_id: attestation},
+            content_hashes=tuple(row.content_hash for row in attested),
+            attestation_ids=tuple(attestations),
+            attestations=attestations,
         )
         for number in range(count)
     ]

@@ -25,8 +25,8 @@ from typing import Any
 import msgspec
 
 from benchmarks.torture_world import (
-    ATTESTATION,
-    CONTENT_HASH,
+    ATTESTATIONS,
+    CONTENT_HASHES,
     NOW_NS,
     SYMBOLS,
     decision,
@@ -126,7 +126,7 @@ class Torture:
         self._config = service_config(root, venue.fix_port)
         clock = FixedClock(NOW_NS)
         self.store = OpsStore.open(self._config.ops_store_url, clock, migrate=True)
-        self._attestations = self.store.attest([ATTESTATION])
+        self._attestations = self.store.attest(ATTESTATIONS)
         self._state_dir = root / "service"
         self._state_dir.mkdir(exist_ok=True)
         self._config_path = root / "service.json"
@@ -146,7 +146,7 @@ class Torture:
             IssueRequest(
                 decision=decision(number),
                 symbol=SYMBOLS[number % len(SYMBOLS)],
-                content_hashes=(CONTENT_HASH,),
+                content_hashes=CONTENT_HASHES,
                 attestation_ids=self._attestations,
             )
             for number in range(self._issued, self._issued + count)

@@ -6,6 +6,7 @@ import datetime as dt
 from decimal import Decimal
 from pathlib import Path
 
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.envelope import Envelope, digest
 from contracts.events import CoordinatedTradingDecisionEvent
 from execution.config import ServiceConfig
@@ -20,18 +21,21 @@ from ops_store.records import Attestation
 
 NOW_NS = 1_282_248_000_000_000_000
 DAY_NS = 86_400_000_000_000
-CONTENT_HASH = digest("torture")
+CONTENT_HASHES = tuple(digest(("torture", table)) for table in DECISION_EVIDENCE)
 SYMBOLS = tuple(f"S{letter}" for letter in "ABCDEFGHIJ")
-ATTESTATION = Attestation(
-    rule_set_version="1",
-    table="t",
-    partition="p",
-    session="2010-08-19",
-    content_hash=CONTENT_HASH,
-    passed=True,
-    issued_ns=NOW_NS,
-    expires_ns=NOW_NS + 10 * DAY_NS,
-)
+ATTESTATIONS = [
+    Attestation(
+        rule_set_version="1",
+        table=table,
+        partition="p",
+        session="2010-08-19",
+        content_hash=content_hash,
+        passed=True,
+        issued_ns=NOW_NS,
+        expires_ns=NOW_NS + 10 * DAY_NS,
+    )
+    for table, content_hash in zip(DECISION_EVIDENCE, CONTENT_HASHES, strict=True)
+]
 
 
 def venue_config(root: Path) -> VenueConfig:
@@ -81,6 +85,8 @@ def service_config(root: Path, fix_port: int) -> ServiceConfig:
         limits=Limits(gross_notional_max=Decimal(10) ** 10),
         timing=Timing(ack_timeout_ms=1_000),
         segment_bytes_max=65_536,
+        # Every start compacts when nothing is open, so kills hit compacted journals too.
+        compact_bytes_min=1,
     )
 
 

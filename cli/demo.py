@@ -8,12 +8,12 @@ import shutil
 from rich.console import Console
 
 from cli.live import agreement, execution_root, trade_session
-from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, sole_run
+from cli.runs import execute, sole_run
 from contracts.clock import NS_PER_S
 from contracts.errors import ConfigurationError
 from ops_store.migrate import downgrade
 from orchestration.base.ops import ops_store
-from orchestration.base.partitions import monthly
+from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG, monthly
 from orchestration.base.settings import Settings, read_settings
 
 # Says that what lies in a home directory was made by a demo, which may make it again.

@@ -14,6 +14,8 @@ from rich.table import Table
 from cli.live import configs, execution_root, opening_lots, processes
 from cli.venue_session import write_replay
 from contracts.errors import ConfigurationError
+from execution.compact import compact_stopped
+from execution.config import read_config
 from execution.control import ServiceClient
 from execution.processes import free_port
 from execution.venue.control import VenueClient
@@ -87,6 +89,17 @@ def release() -> None:
     """Release the kill switch."""
     _client().release()
     console.print("Kill switch released.")
+
+
+@app.command()
+def compact() -> None:
+    """Replace a stopped service's journal by a snapshot; the old segments go to its archive."""
+    config = execution_root(read_settings()) / "service" / "config.json"
+    done = compact_stopped(read_config(config))
+    if done.refusal:
+        console.print(f"Not compacted: {done.refusal}.")
+        raise typer.Exit(1)
+    console.print(f"The journal had {done.bytes_before:,} bytes and has {done.bytes_after:,} now.")
 
 
 @app.command()

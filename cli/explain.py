@@ -49,7 +49,8 @@ def explain(lake: Lake, identity: str, store: ModelStore | None = None) -> Expla
     ----------
     identity : str
         An execution's event id or ExecID, an order's ClOrdID, or a decision's event id; its first
-        characters are enough where they are unique.
+        characters are enough where they are unique. An ExecID that brokers used on several days is
+        named with its day: ``2010-08-20/E100``.
     store : ModelStore, optional
         Says where in MLflow's registry the model is found.
 
@@ -140,14 +141,18 @@ def _data(lake: Lake, decision: Row) -> list[tuple[str, Row]]:
 def _find(lake: Lake, key: tuple[str, str], identity: str, *columns: str) -> Row | None:
     if not lake.exists(key):
         return None
+    day, slash, short = identity.partition("/")
     matches = pl.any_horizontal(pl.col(column).str.starts_with(identity) for column in columns)
+    if slash and "exec_id" in columns:
+        identity = short
+        matches = (pl.col("exec_id") == short) & (pl.col("session").cast(pl.String) == day)
     found = lake.read(key, where=matches)
     exact = found.filter(pl.any_horizontal(pl.col(column) == identity for column in columns))
     rows = exact if exact.height else found
     if rows.height > 1:
         raise LakeError(
             f"{rows.height} rows of {'/'.join(key)} have an id that begins with {identity!r}.",
-            remedy="pass more of its characters",
+            remedy="pass more of its characters, or an ExecID with its day: 2010-08-20/E100",
         )
     return rows.row(0, named=True) if rows.height else None
 

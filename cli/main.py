@@ -22,15 +22,17 @@ from cli.explain import explain
 from cli.instance import OWNED, instance_of
 from cli.marts import dbt_docs, marts, print_example, sql
 from cli.mlflow_server import serve
-from cli.runs import RANGE_END_TAG, RANGE_START_TAG, execute, fingerprint, sole_run
+from cli.runs import execute, fingerprint, sole_run
 from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
 from ml.model_store import ModelStore
 from ml.tracking import UI_PORT
-from orchestration.base.partitions import monthly
+from orchestration.base.ops import ops_store
+from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG, monthly
 from orchestration.base.settings import Settings, read_settings
+from sources.venue_reports import all_reports, report_month
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(executing.app, name="exec")
@@ -41,6 +43,7 @@ app.add_typer(incidents.app, name="incidents")
 app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")
+VENUE_REPORTS = ("trade_execution", "venue_reports")
 
 
 def _backfill(settings: Settings, first: str, last: str) -> None:
@@ -89,8 +92,25 @@ def daily() -> None:
     settings = read_settings()
     month = monthly(settings).get_partition_keys()[-1]
     with sole_run(settings) as instance:
+        late = _late_month(settings, month)
+        if late is not None:
+            console.print(f"Execution reported of {late}: the book is rebuilt from there first.")
+            tags = {RANGE_START_TAG: late, RANGE_END_TAG: month}
+            execute("fills", settings, instance, console, tags=tags)
         execute("daily", settings, instance, console, partition=month)
     print_summary(settings, console)
+
+
+def _late_month(settings: Settings, newest: str) -> str | None:
+    """Return the earliest month before ``newest`` with reports that the lake does not hold yet."""
+    lake = Lake(settings.lake_root)
+    with ops_store(settings) as store:
+        if store is None or not lake.exists(VENUE_REPORTS):
+            return None
+        held = set(lake.read(VENUE_REPORTS, columns=["segment", "record_offset"]).iter_rows())
+        fresh = (r for r in all_reports(store) if (r.segment, r.offset) not in held)
+        month = min((month for r in fresh if (month := report_month(r))), default=newest)
+    return max(month, settings.history_start.isoformat()) if month < newest else None
 
 
 @app.command()

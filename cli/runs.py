@@ -24,8 +24,6 @@ from orchestration.definitions import build_defs
 from sources.file_drops import vendor_drops
 
 LAUNCHED_BY = "quantivista/launched_by"
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # What decides a run's result, apart from settings and data.
 SOURCE_FOLDERS = (

@@ -41,6 +41,15 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     table: tuple[str, str] | None = None
 
 
+# What a decision that leaves for execution rests on: it needs a positive attestation of each of
+# these tables, for the content that it was made from. The hand-off and the service both ask.
+DECISION_EVIDENCE: tuple[str, ...] = (
+    "market_data/bars",
+    "market_prediction/evaluations",
+    "trading_decision/signals",
+    "portfolio_coordination/decisions",
+)
+
 WORKFLOWS: tuple[Workflow, ...] = (
     Workflow("01", "01_market_data", "Market data"),
     Workflow("02", "02_market_intelligence", "Market intelligence"),

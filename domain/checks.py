@@ -13,7 +13,8 @@ import polars as pl
 
 from domain.book.policy import BookPolicy
 
-RULE_SET_VERSION = "checks-1"
+RULE_SET_VERSION = "checks-2"
+SIDES = ("long", "neutral", "short")
 RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
 
 # Half of the month's usual number of bars: below that the session is a broken delivery, not a
@@ -132,6 +133,36 @@ def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
         ),
     )
     return _verdict("market_prediction/evaluations", partition, evaluations, rules)
+
+
+def check_signals(signals: pl.DataFrame, evaluations: pl.DataFrame, partition: str) -> Verdict:
+    """Judge one month of signals: ranges, validity, abstention, and one signal per evaluation."""
+    confidence, strength = pl.col("confidence"), pl.col("strength")
+    known = signals["evaluation_id"].is_in(evaluations["event_id"].implode())
+    rules = (
+        ("duplicate_key", _duplicates(signals, "instrument_id", "session")),
+        ("no_event_id", _count(signals, pl.col("event_id").str.len_chars() != 64)),
+        ("rests_on_no_evaluation", int((~known.fill_null(value=False)).sum())),
+        ("evaluation_without_signal", max(0, evaluations.height - signals.height)),
+        ("unknown_side", _count(signals, ~pl.col("side").is_in(SIDES))),
+        ("confidence_outside_zero_and_one", _count(signals, ~confidence.is_between(0, 1))),
+        ("strength_outside_zero_and_one", _count(signals, ~strength.is_between(0, 1))),
+        (
+            "abstains_and_takes_a_side",
+            _count(signals, pl.col("abstain") & (pl.col("side") != "neutral")),
+        ),
+        ("expected_return_not_finite", _count(signals, ~pl.col("expected_return").is_finite())),
+        ("volatility_negative", _count(signals, ~(pl.col("volatility") >= 0))),
+        (
+            "not_valid_in_its_future",
+            _count(
+                signals,
+                (pl.col("valid_from") <= pl.col("session"))
+                | (pl.col("valid_to") <= pl.col("valid_from")),
+            ),
+        ),
+    )
+    return _verdict("trading_decision/signals", partition, signals, rules)
 
 
 def check_decisions(

@@ -39,10 +39,18 @@ class Note(msgspec.Struct, frozen=True):
     detail: str
 
 
+# Trade date and ExecID: FIX keeps an ExecID unique for one trading day of a session only.
+ExecutionKey = tuple[str, str]
+
+
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution the broker reported, counted once per ExecID."""
+    """One execution the broker reported, counted once per trade date and ExecID.
+
+    ``trade_date`` of a bust or correction is that of the execution it takes back.
+    """
 
     exec_id: str
+    trade_date: str
     cl_ord_id: str
     instrument_id: str
     side: Side
@@ -52,6 +60,19 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     is_busted: bool = False
 
 
+def trade_date_of(report: Report, fields: Fields) -> str:
+    """Return a report's trade date, e.g. ``2010-08-20``.
+
+    Where TradeDate (75) is missing it is the date of TransactTime (60), else the date on which the
+    message was first sent (122, 52); "" when it says none of these.
+    """
+    if report.trade_date:
+        return report.trade_date
+    stamp = fields.get(60) or fields.get(122) or fields.get(52) or ""
+    day = stamp[:8]
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else ""
+
+
 def apply_inbound(state: State, record: Inbound) -> list[Note]:
     """Apply an application message to the state."""
     raw = record.raw.decode("ascii", errors="replace")
@@ -59,7 +80,8 @@ def apply_inbound(state: State, record: Inbound) -> list[Note]:
         fields = fields_of(raw)
         kind = fields.get(35, "")
         if kind == "8":
-            return _apply_report(state, report_of(fields))
+            report = report_of(fields)
+            return _apply_report(state, report, trade_date_of(report, fields))
         if kind == "9":
             return _apply_cancel_reject(state, fields)
         if kind in {"3", "j"}:
@@ -83,10 +105,10 @@ def _malformed(state: State, raw: str, error: MalformedMessageError) -> list[Not
     return [Note("malformed_message", order.cl_ord_id, error.message)]
 
 
-def _apply_report(state: State, report: Report) -> list[Note]:
+def _apply_report(state: State, report: Report, trade_date: str) -> list[Note]:
     order = state.find(report.cl_ord_id) or state.find(report.orig_cl_ord_id)
     if report.exec_type in {"F", "G", "H"}:
-        return _apply_execution(state, order, report)
+        return _apply_execution(state, order, report, trade_date)
     if order is None:
         if report.reject_reason == UNKNOWN_ORDER or not report.cl_ord_id:
             return []  # the broker confirms that it does not know the order either
@@ -150,8 +172,10 @@ def _compare(state: State, cl_ord_id: str, report: Report) -> list[Note]:
     return [Note("filled_quantity_differs", cl_ord_id, detail)]
 
 
-def _apply_execution(state: State, order: Order | None, report: Report) -> list[Note]:
-    known = state.executions.get(report.exec_id)
+def _apply_execution(
+    state: State, order: Order | None, report: Report, trade_date: str
+) -> list[Note]:
+    known = state.executions.get((trade_date, report.exec_id))
     if known is not None:
         state.duplicate_count += 1
         if (known.lots, known.ticks) != (report.last_lots, report.last_ticks):
@@ -161,15 +185,12 @@ def _apply_execution(state: State, order: Order | None, report: Report) -> list[
         return []
     notes: list[Note] = []
     if report.exec_type in {"G", "H"}:
-        notes += _bust(state, report)
+        notes += _bust(state, report, trade_date)
         if report.exec_type == "H":
             return notes
-    instrument_id = (
-        order.instrument_id
-        if order is not None
-        else state.instruments.get(report.symbol, f"unmapped:{report.symbol}")
-    )
-    _count(state, report, instrument_id, order.cl_ord_id if order else report.cl_ord_id)
+    instrument_id = order.instrument_id if order is not None else _instrument_of(state, report)
+    cl_ord_id = order.cl_ord_id if order else report.cl_ord_id
+    _count(state, report, trade_date, instrument_id, cl_ord_id)
     if report.exec_type == "G":
         return notes
     if order is None:
@@ -184,10 +205,15 @@ def _apply_execution(state: State, order: Order | None, report: Report) -> list[
     return _compare(state, order.cl_ord_id, report)
 
 
-def _count(state: State, report: Report, instrument_id: str, cl_ord_id: str) -> None:
+def _count(
+    state: State, report: Report, trade_date: str, instrument_id: str, cl_ord_id: str
+) -> None:
     sign = 1 if report.side == "buy" else -1
-    state.executions[report.exec_id] = Execution(
+    key = (trade_date, report.exec_id)
+    corrects = state.executions.get(key)  # what a correction has just put there
+    state.executions[key] = Execution(
         exec_id=report.exec_id,
+        trade_date=corrects.trade_date if corrects else trade_date,
         cl_ord_id=cl_ord_id,
         instrument_id=instrument_id,
         side=report.side,
@@ -202,19 +228,48 @@ def _count(state: State, report: Report, instrument_id: str, cl_ord_id: str) -> 
     state.mark(instrument_id, report.last_ticks)
 
 
-def _bust(state: State, report: Report) -> list[Note]:
+def _busted(state: State, report: Report, trade_date: str) -> tuple[ExecutionKey, Execution] | None:
+    """Return what ExecRefID names: an execution of the report's own trade date.
+
+    A report that brings no TradeDate is dated by when it was sent, which for a bust may be a later
+    day: then it is the newest execution of that id, instrument and side.
+    """
+    key = (trade_date, report.exec_ref_id)
+    if key in state.executions or report.trade_date:
+        found = state.executions.get(key)
+        return (key, found) if found is not None else None
+    instrument_id = _instrument_of(state, report)
+    earlier = [
+        (other, one)
+        for other, one in state.executions.items()
+        if other[1] == report.exec_ref_id
+        and other[0] < trade_date
+        and (one.instrument_id, one.side) == (instrument_id, report.side)
+    ]
+    return max(earlier, key=lambda found: found[0], default=None)
+
+
+def _instrument_of(state: State, report: Report) -> str:
+    return state.instruments.get(report.symbol, f"unmapped:{report.symbol}")
+
+
+def _bust(state: State, report: Report, trade_date: str) -> list[Note]:
     """Take an execution back out of the position; its order keeps its history."""
-    busted = state.executions.get(report.exec_ref_id)
-    if busted is None or busted.is_busted:
-        detail = f"ExecRefID {report.exec_ref_id!r} names no execution that still counts."
+    found = _busted(state, report, trade_date)
+    if found is None or found[1].is_busted:
+        named = f"ExecRefID {report.exec_ref_id!r} of {trade_date or 'no date'}"
+        detail = f"{named} names no execution that still counts."
+        # The broker took back something that we do not see: its position is not ours.
+        state.halt(_instrument_of(state, report), detail)
         return [Note("bust_of_unknown_execution", report.exec_id, detail)]
+    key, busted = found
     sign = 1 if busted.side == "buy" else -1
     position = state.position(busted.instrument_id)
     position.lots -= sign * busted.lots
     position.cash_ticks += sign * busted.lots * busted.ticks + busted.fee_ticks
     position.fee_ticks -= busted.fee_ticks
-    state.executions[busted.exec_id] = msgspec.structs.replace(busted, is_busted=True)
-    state.executions[report.exec_id] = msgspec.structs.replace(
+    state.executions[key] = msgspec.structs.replace(busted, is_busted=True)
+    state.executions[trade_date, report.exec_id] = msgspec.structs.replace(
         busted,
         exec_id=report.exec_id,
         lots=report.last_lots,

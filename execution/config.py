@@ -49,6 +49,11 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     http_port : int
         Of /healthz and /metrics on loopback; 0 takes a free one and writes it to the state
         directory.
+    segment_bytes_max : int
+        Size at which the journal goes on in another file.
+    compact_bytes_min : int
+        A start compacts a journal that is at least this large, when no order is open and every
+        report is copied.
     """
 
     state_dir: str
@@ -68,6 +73,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     drain_timeout_ms: int = 5_000
     http_port: int = 0
     segment_bytes_max: int = 64 * 1024 * 1024
+    compact_bytes_min: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""

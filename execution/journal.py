@@ -40,6 +40,31 @@ IDLE_S = 1.0
 Write = Callable[[int, bytes], int]
 
 
+def encoded_frames(
+    segment: int, offset: int, payloads: Sequence[bytes]
+) -> tuple[bytes, list[Position]]:
+    """Return records as the bytes to write at an offset of a segment, and where each begins.
+
+    Raises
+    ------
+    JournalWriteError
+        When a record is empty or too large.
+    """
+    frames: list[bytes] = []
+    positions: list[Position] = []
+    for payload in payloads:
+        if not 0 < len(payload) <= RECORD_BYTES_MAX:
+            raise JournalWriteError(
+                f"A record has {len(payload)} bytes, the limit is {RECORD_BYTES_MAX}.",
+                remedy="find out which message is that large; nothing was written",
+            )
+        frames.append(FRAME.pack(len(payload), frame_crc(segment, offset, payload)))
+        frames.append(payload)
+        positions.append((segment, offset))
+        offset += FRAME.size + len(payload)
+    return b"".join(frames), positions
+
+
 class Journal:
     """The writing end.
 
@@ -121,21 +146,9 @@ class Journal:
             raise self._write_error(self._failure)
         if self._offset >= self._segment_bytes_max:
             self._rotate()
-        frames: list[bytes] = []
-        positions: list[Position] = []
-        offset = self._offset
-        for payload in payloads:
-            if not 0 < len(payload) <= RECORD_BYTES_MAX:
-                raise JournalWriteError(
-                    f"A record has {len(payload)} bytes, the limit is {RECORD_BYTES_MAX}.",
-                    remedy="find out which message is that large; nothing was written",
-                )
-            crc = frame_crc(self._segment, offset, payload)
-            frames.append(FRAME.pack(len(payload), crc))
-            frames.append(payload)
-            positions.append((self._segment, offset))
-            offset += FRAME.size + len(payload)
-        self._write_all(b"".join(frames))
+        frames, positions = encoded_frames(self._segment, self._offset, payloads)
+        self._write_all(frames)
+        offset = self._offset + len(frames)
         self._offset = offset
         is_first = self._written <= self._durable
         self._written = (self._segment, offset)

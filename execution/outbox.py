@@ -20,7 +20,7 @@ from execution.journal import Journal
 from execution.messages import DecisionReceived, OpenIncident
 from execution.records import Received, decode
 from execution.reports import Origin, Projection
-from execution.segments import FIRST_SEGMENT, Position, read
+from execution.segments import Position, base_of, read
 from execution.writer import Writer
 from ops_store.records import ReportRow
 from ops_store.store import OpsStore
@@ -124,7 +124,7 @@ class Copier:
         writer: Writer,
         crash: Callable[[str], None] = no_crash,
     ) -> None:
-        self.position: Position = (FIRST_SEGMENT, 0)
+        self.position: Position = (base_of(directory), 0)
         self.copied_count = 0
         self.failure: Exception | None = None
         self.is_reachable = True

@@ -8,6 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from contracts.codec import to_json
@@ -19,10 +22,31 @@ from execution.venue.config import VenueConfig
 # The repository's root: `python -m execution` must find the packages beside this one.
 _ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 20.0
+STOP_WITH_PARENT = "--stop-with-parent"
+STDIN = 0
+
+
+def stop_with_parent(stop: Callable[[], None]) -> None:
+    """Call ``stop`` when the parent is gone, however it ended.
+
+    The parent holds the other end of our standard input and never writes to it: the kernel closes
+    it with the parent, even when that is killed.
+    """
+
+    def watch() -> None:
+        # Not `sys.stdin`: a thread that is blocked in it aborts the interpreter's shutdown.
+        while os.read(STDIN, 1):
+            pass
+        stop()
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 class Child:
-    """A process with a state directory; its log is ``log.jsonl`` there."""
+    """A process with a state directory; its log is ``log.jsonl`` there.
+
+    It drains and stops when this object, or the process that holds it, is gone.
+    """
 
     def __init__(self, module: str, config: ServiceConfig | VenueConfig) -> None:
         self.state_dir = Path(config.state_dir)
@@ -34,11 +58,14 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", self._module, "--config", str(self._config_path)]
+        command.append(STOP_WITH_PARENT)
+        theirs, ours = os.pipe()
+        self._let_go = weakref.finalize(self, os.close, ours)
         _forget_dead(self.state_dir / ENDPOINT_FILE)
-        with (self.state_dir / "log.jsonl").open("ab") as log:
+        with (self.state_dir / "log.jsonl").open("ab") as log, os.fdopen(theirs) as lifeline:
             return subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=lifeline,
                 stdout=log,
                 stderr=log,
                 cwd=_ROOT,
@@ -84,6 +111,7 @@ class Child:
         """Start it again in the same state directory, after ``stop`` or ``kill``."""
         if self._process.poll() is None:
             raise ExecutionError(f"{self._module} is still running.", remedy="stop it first")
+        self._let_go()
         self._process = self._spawn()
 
 

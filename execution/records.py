@@ -135,6 +135,14 @@ class Resolved(Record, frozen=True, array_like=True, tag=12):
     reason: str
 
 
+class Snapshot(Record, frozen=True, array_like=True, tag=13):
+    """One part of the state that stands for all records before it; see ``execution.snapshot``."""
+
+    part: int
+    parts: int
+    data: bytes
+
+
 AnyRecord = (
     Started
     | Received
@@ -148,6 +156,7 @@ AnyRecord = (
     | KillSwitched
     | Resumed
     | Resolved
+    | Snapshot
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

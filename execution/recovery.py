@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from execution.records import decode
-from execution.segments import Position, read, repair
+from execution.segments import Position, base_of, read, repair
 from execution.state import State, apply
 
 
@@ -21,7 +21,7 @@ class Recovered(msgspec.Struct, frozen=True):
 
 
 def recover(directory: Path, opening_lots: dict[str, int] | None = None) -> Recovered:
-    """Cut off a torn tail, then add up all records.
+    """Cut off a torn tail, then add up all records from the newest snapshot on.
 
     Incidents are not opened again: the instance that wrote a record opened them.
 
@@ -33,7 +33,7 @@ def recover(directory: Path, opening_lots: dict[str, int] | None = None) -> Reco
     repaired = repair(directory)
     state = State(opening_lots)
     records = 0
-    for _, payload in read(directory, (1, 0), repaired.end):
+    for _, payload in read(directory, (base_of(directory), 0), repaired.end):
         apply(state, decode(payload))
         records += 1
     return Recovered(state, repaired.end, records, repaired.torn_bytes)

@@ -15,7 +15,8 @@ import msgspec
 from contracts.codec import to_json
 from contracts.envelope import Envelope, Mode, cl_ord_id, event_id
 from contracts.events import Fee, TradeExecutedEvent
-from execution.broker_reports import UNKNOWN_ORDER
+from execution.broker_reports import UNKNOWN_ORDER, Execution, trade_date_of
+from execution.config import ServiceConfig
 from execution.errors import MalformedMessageError
 from execution.fix.parse import Report, fields_of, report_of
 from execution.orders import Order
@@ -57,6 +58,11 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     broker: str
     mic: str
     currency: str
+
+
+def origin_of(config: ServiceConfig) -> Origin:
+    """Return what a service's reports say about it."""
+    return Origin(mode=config.mode, broker=config.broker, mic=config.mic, currency=config.currency)
 
 
 class Projection:
@@ -125,7 +131,8 @@ class Projection:
         if report.exec_type in {"F", "G", "H"}:
             if len(state.executions) == executions:
                 return []
-            return [self._execution(position, record, report, order)]
+            counted = state.executions[trade_date_of(report, fields), report.exec_id]
+            return [self._execution(position, record, report, order, counted)]
         kind = _KINDS.get(report.exec_type)
         if kind is None or order is None or report.reject_reason == UNKNOWN_ORDER:
             return []
@@ -133,10 +140,14 @@ class Projection:
         return [self._order_row(position, record.at_ns, kind, order, payload, report.exec_id)]
 
     def _execution(
-        self, position: Position, record: Inbound, report: Report, order: Order | None
+        self,
+        position: Position,
+        record: Inbound,
+        report: Report,
+        order: Order | None,
+        counted: Execution,
     ) -> ReportRow:
-        counted = self.state.executions[report.exec_id]
-        trade = self._trade(report, order, counted.instrument_id)
+        trade = self._trade(report, order, counted)
         return self._row(
             position,
             record.at_ns,
@@ -149,10 +160,11 @@ class Projection:
             payload=to_json(trade),
         )
 
-    def _trade(self, report: Report, order: Order | None, instrument_id: str) -> TradeExecutedEvent:
+    def _trade(self, report: Report, order: Order | None, counted: Execution) -> TradeExecutedEvent:
         origin = self._origin
         executed = dt.datetime.fromtimestamp(report.transact_time_ns // 10**9, tz=dt.UTC).date()
-        session = dt.date.fromisoformat(report.trade_date) if report.trade_date else executed
+        # Of a bust, the session of what it takes back.
+        session = dt.date.fromisoformat(counted.trade_date) if counted.trade_date else executed
         settled = report.settlement_date
         fees = (Fee("commission", fee_minor(report.fee_ticks), origin.currency),)
         fields: dict[str, Any] = {
@@ -163,7 +175,7 @@ class Projection:
             "exec_type": report.exec_type,
             "broker": origin.broker,
             "mic": report.mic or origin.mic,
-            "instrument_id": instrument_id,
+            "instrument_id": counted.instrument_id,
             "session": session,
             "side": report.side,
             "last_qty": report.last_lots,

@@ -141,7 +141,11 @@ def judge_decision(
     if now_ns >= decision.valid_until_ns:
         return Refusal(Verdict.STALE, f"valid until {decision.valid_until_ns}, now {now_ns}")
     refusal = attestation_refusal(
-        decision.content_hashes, decision.attestation_ids, decision.attestations, now_ns
+        decision.session,
+        decision.content_hashes,
+        decision.attestation_ids,
+        decision.attestations,
+        now_ns,
     )
     if refusal is not None:
         return Refusal(Verdict.ATTESTATION, refusal)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from execution.errors import JournalCorruptError
-from execution.records import RECORD_BYTES_MAX
+from execution.records import RECORD_BYTES_MAX, Snapshot, decode
 
 FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<8sQI")
@@ -58,14 +58,41 @@ def sync_directory(directory: Path) -> None:
 
 
 def segments(directory: Path) -> list[int]:
-    """Return the numbers of the segments, which must be consecutive."""
+    """Return the numbers of the segments, which must be consecutive.
+
+    They begin at 1, or at a segment that a snapshot opens or is followed by: what came before is
+    archived.
+    """
     numbers = sorted(int(path.stem) for path in directory.glob("*.journal"))
-    if numbers and numbers != list(range(FIRST_SEGMENT, FIRST_SEGMENT + len(numbers))):
+    has_start = bool(numbers) and (
+        numbers[0] == FIRST_SEGMENT or any(_is_snapshot(directory, one) for one in numbers)
+    )
+    if numbers and (numbers != list(range(numbers[0], numbers[-1] + 1)) or not has_start):
         raise JournalCorruptError(
             f"Journal segments are missing: found {numbers[:10]}.",
             remedy="restore the missing files; see the runbook for unknown orders",
         )
     return numbers
+
+
+def base_of(directory: Path) -> int:
+    """Return the segment at which reading begins: the newest snapshot, else the first."""
+    for segment in reversed(segments(directory)):
+        if _is_snapshot(directory, segment):
+            return segment
+    return FIRST_SEGMENT
+
+
+def _is_snapshot(directory: Path, segment: int) -> bool:
+    """Whether a segment opens with a snapshot; it was complete before it had this name."""
+    with segment_path(directory, segment).open("rb") as file:
+        head = file.read(HEADER_BYTES + FRAME.size)
+        if len(head) < HEADER_BYTES + FRAME.size or head[:HEADER_BYTES] != header_of(segment):
+            return False
+        length, _ = FRAME.unpack_from(head, HEADER_BYTES)
+        data = head + file.read(min(length, RECORD_BYTES_MAX))
+    payload = _frame_at(data, segment, HEADER_BYTES)
+    return payload is not None and type(decode(payload)) is Snapshot
 
 
 def _frame_at(data: bytes, segment: int, offset: int) -> bytes | None:

@@ -16,6 +16,7 @@ import structlog
 
 from contracts.errors import QuantiVistaError
 from execution import risk
+from execution.compact import compact_with, journal_bytes, tidy
 from execution.config import ServiceConfig, clock_of
 from execution.engine import Engine
 from execution.fix.session import FixSession, no_crash
@@ -26,8 +27,8 @@ from execution.messages import Drain
 from execution.observe import Endpoint
 from execution.outbox import Copier, Poller
 from execution.phases import Phase
-from execution.recovery import recover
-from execution.reports import Origin
+from execution.recovery import Recovered, recover
+from execution.reports import origin_of
 from execution.views import Views
 from execution.writer import Writer
 from ops_store.store import OpsStore
@@ -76,6 +77,7 @@ class Service:
     def _run_locked(self, state_dir: Path, lock: InstanceLock) -> int:
         config = self._config
         journal_dir = state_dir / "journal"
+        tidy(journal_dir)
         recovered = recover(journal_dir, config.opening_lots)
         log.info(
             "recovered",
@@ -86,6 +88,7 @@ class Service:
         )
         self._crash("recovered")
         store = OpsStore.open(config.ops_store_url, self._clock)
+        recovered = self._compacted(journal_dir, recovered, store)
         engine = Engine(
             recovered.state,
             risk.compiled(config.limits, config.mode),
@@ -109,6 +112,21 @@ class Service:
             journal.close()
             store.close()
 
+    def _compacted(self, directory: Path, recovered: Recovered, store: OpsStore) -> Recovered:
+        """Compact a journal that has grown; one that cannot be compacted now is used as it is."""
+        config = self._config
+        if journal_bytes(directory) < config.compact_bytes_min:
+            return recovered
+        try:
+            done = compact_with(
+                store, config, directory, recovered, self._clock.now_ns(), self._crash
+            )
+        except OSError as error:
+            log.warning("compaction_failed", error=type(error).__name__)
+            return recovered
+        log.info("compaction", before=done.bytes_before, after=done.bytes_after, why=done.refusal)
+        return recovered if done.refusal else recover(directory, config.opening_lots)
+
     def _run_with(
         self,
         state_dir: Path,
@@ -120,9 +138,7 @@ class Service:
         config = self._config
         engine = writer.engine
         poller = Poller(store, writer, engine.state.last_sequence, config.poll_interval_ms / 1000)
-        origin = Origin(
-            mode=config.mode, broker=config.broker, mic=config.mic, currency=config.currency
-        )
+        origin = origin_of(config)
         copier = Copier(
             store, journal, state_dir / "journal", origin, lock.token, writer, self._crash
         )

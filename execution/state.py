@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from execution import orders
-from execution.broker_reports import Execution, Note, apply_inbound
+from execution.broker_reports import Execution, ExecutionKey, Note, apply_inbound
 from execution.errors import IllegalTransitionError
 from execution.orders import Order, OrderState
 from execution.records import (
@@ -30,9 +30,11 @@ from execution.records import (
     ReplaceIntent,
     Resolved,
     Resumed,
+    Snapshot,
     Started,
     Unreached,
 )
+from execution.snapshot import Summary, summary_from
 
 LATE_NOTES_MAX = 1_000
 _POSS_DUP = b"\x0143=Y\x01"
@@ -65,7 +67,8 @@ class State:
         self.pending: dict[str, Decision] = {}
         self.decisions: dict[str, Decision] = {}
         self.keys: dict[str, str] = {}
-        self.executions: dict[str, Execution] = {}
+        self.key_valid_until_ns: dict[str, int] = {}
+        self.executions: dict[ExecutionKey, Execution] = {}
         self.positions: dict[str, Position] = {}
         self.instruments: dict[str, str] = {}
         self.request_of: dict[str, str] = {}
@@ -78,6 +81,7 @@ class State:
         self.token = 0
         self.refused_count = 0
         self.duplicate_count = 0
+        self.snapshot_parts: list[Snapshot] = []
         self.notes: deque[Note] = deque(maxlen=LATE_NOTES_MAX)
 
     def put(self, order: Order) -> None:
@@ -117,6 +121,26 @@ class State:
         position.mark_ticks = ticks
         position.exposure_ticks = exposure
 
+    def restore(self, summary: Summary) -> None:
+        """Become the state that a snapshot holds; what was known before is in it, or archived."""
+        State.__init__(self, self.opening_lots)
+        self.token = summary.token
+        self.last_sequence = summary.last_sequence
+        self.next_inbound_seq = summary.next_inbound_seq
+        self.refused_count = summary.refused_count
+        self.duplicate_count = summary.duplicate_count
+        self.killed = summary.killed
+        self.halted = summary.halted
+        self.instruments = summary.instruments
+        self.executions = {(date, one.exec_id): one for date, one in summary.executions}
+        self.orders = {order.cl_ord_id: order for order in summary.orders}
+        self.request_of = summary.request_of
+        for key, (digest, valid_until_ns) in summary.keys.items():
+            self.keys[key], self.key_valid_until_ns[key] = digest, valid_until_ns
+        for name, (lots, cash_ticks, fee_ticks, mark_ticks) in summary.positions.items():
+            self.positions[name] = Position(lots, cash_ticks, fee_ticks)
+            self.mark(name, mark_ticks)
+
     def find(self, cl_ord_id: str) -> Order | None:
         """Return the order under a ClOrdID, or the one a cancel or replace request belongs to."""
         order = self.orders.get(cl_ord_id)
@@ -149,6 +173,7 @@ def _received(state: State, record: Received) -> list[Note]:
     state.last_sequence = max(state.last_sequence, decision.sequence)
     state.pending[decision.decision_id] = decision
     state.keys[decision.key] = decision.payload_sha256
+    state.key_valid_until_ns[decision.key] = decision.valid_until_ns
     state.instruments.setdefault(decision.symbol, decision.instrument_id)
     return []
 
@@ -226,6 +251,15 @@ def _inbound(state: State, record: Inbound) -> list[Note]:
     return apply_inbound(state, record)
 
 
+def _snapshot(state: State, record: Snapshot) -> list[Note]:
+    parts = [*(state.snapshot_parts if record.part > 1 else ()), record]
+    if record.part == record.parts:
+        state.restore(summary_from(parts))
+    else:
+        state.snapshot_parts = parts
+    return []
+
+
 _HANDLERS: dict[type, Callable[[State, Any], list[Note]]] = {
     Started: _started,
     Received: _received,
@@ -239,4 +273,5 @@ _HANDLERS: dict[type, Callable[[State, Any], list[Note]]] = {
     Resolved: _resolved,
     KillSwitched: _kill_switched,
     Resumed: _resumed,
+    Snapshot: _snapshot,
 }

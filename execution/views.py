@@ -91,7 +91,8 @@ class Views:
         phase = self._writer.ask(lambda engine: engine.phase)
         problems = []
         if phase is not Phase.READY:
-            problems.append(f"session {phase}")
+            why = self._session.problem
+            problems.append(f"session {phase}: {why}" if why else f"session {phase}")
         if self._journal.failure:
             problems.append(f"journal: {self._journal.failure}")
         if not (self._poller.is_reachable and self._copier.is_reachable):

@@ -5,23 +5,25 @@ Checks and attestations both come through here, so that they cannot judge differ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import polars as pl
 
+from contracts.catalog import DECISION_EVIDENCE
 from domain.book.months import broken_links
 from domain.book.policy import BookPolicy
-from domain.checks import Verdict, check_bars, check_decisions, check_evaluations
+from domain.checks import Verdict, check_bars, check_decisions, check_evaluations, check_signals
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.partitions import MONTH_COLUMN
 
 BARS = ("market_data", "bars")
 EVALUATIONS = ("market_prediction", "evaluations")
+SIGNALS = ("trading_decision", "signals")
 DECISIONS = ("portfolio_coordination", "decisions")
 STATES = ("portfolio_management", "book_states")
-# What a decision rests on; a hand-off needs an attestation for each.
-ATTESTED = (BARS, EVALUATIONS, DECISIONS)
 
 
 class Judge:
@@ -60,6 +62,12 @@ class Judge:
         """Judge the evaluations."""
         return check_evaluations(self.month_of(EVALUATIONS, month), month)
 
+    def signals(self, month: str) -> Verdict:
+        """Judge the signals, with the evaluations that they rest on beside them."""
+        return check_signals(
+            self.month_of(SIGNALS, month), self.month_of(EVALUATIONS, month), month
+        )
+
     def decisions(self, month: str) -> Verdict:
         """Judge the decisions against the limits."""
         equity = self.month_of(("portfolio_management", "equity"), month)
@@ -72,11 +80,28 @@ class Judge:
         return Verdict("portfolio_management/book_states", month, upto.height, broken)
 
     def attested(
-        self, month: str, primary_keys: Mapping[tuple[str, ...], Sequence[str]]
+        self,
+        month: str,
+        session: dt.date,
+        primary_keys: Mapping[tuple[str, ...], Sequence[str]],
     ) -> list[tuple[Verdict, str]]:
-        """Return the verdict and the canonical hash of each table that a decision rests on."""
-        verdicts = (self.bars(month), self.evaluations(month), self.decisions(month))
-        return [
-            (verdict, canonical_hash(self.month_of(key, month), primary_keys[key]))
-            for key, verdict in zip(ATTESTED, verdicts, strict=True)
-        ]
+        """Return the verdict and the canonical hash of each table that a decision rests on.
+
+        A month without rows is history before the first model, and passes its checks; a decision of
+        ``session`` rests on rows of that session, and without any its evidence is absent.
+        """
+        rules: Mapping[tuple[str, ...], Callable[[str], Verdict]] = {
+            BARS: self.bars,
+            EVALUATIONS: self.evaluations,
+            SIGNALS: self.signals,
+            DECISIONS: self.decisions,
+        }
+        found = []
+        for table in DECISION_EVIDENCE:
+            key = tuple(table.split("/"))
+            rows, verdict = self.month_of(key, month), rules[key](month)
+            if rows.filter(pl.col("session") == session).is_empty():
+                absent = f"no_rows_of_session: {session}"
+                verdict = msgspec.structs.replace(verdict, violations=(*verdict.violations, absent))
+            found.append((verdict, canonical_hash(rows, primary_keys[key])))
+        return found

@@ -170,12 +170,17 @@ def _require_attested(
     )
     for request in requests:
         refusal = attestation_refusal(
-            request.content_hashes, request.attestation_ids, found, now_ns
+            request.decision.session.isoformat(),
+            request.content_hashes,
+            request.attestation_ids,
+            found,
+            now_ns,
         )
         if refusal is not None:
             raise AttestationRefusedError(
                 f"Decision {request.decision.envelope.event_id}: {refusal}.",
-                remedy="run the checks of the tables it consumed, and attest their verdicts",
+                remedy="run the checks of the tables it consumed, and attest their verdicts; a "
+                "table without rows of the decision's session cannot pass",
             )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import to_json
 from contracts.envelope import digest
 from contracts.events import CoordinatedTradingDecisionEvent
@@ -44,13 +45,25 @@ class IssueRequest(msgspec.Struct, frozen=True, kw_only=True):
     content_hashes : tuple of str
         Canonical hash of every table partition the decision consumed; never empty.
     attestation_ids : tuple of str
-        Attestations that together cover all ``content_hashes``.
+        Attestations that together cover all ``content_hashes``, and every table of
+        ``contracts.catalog.DECISION_EVIDENCE`` by one of them.
     """
 
     decision: CoordinatedTradingDecisionEvent
     symbol: str
     content_hashes: tuple[str, ...]
     attestation_ids: tuple[str, ...]
+
+
+class BookOpening(msgspec.Struct, frozen=True):
+    """The closing state of the session on which a book's first decisions were issued.
+
+    ``state`` is text whose meaning is the book's; ``state_hash`` is the book's hash of it.
+    """
+
+    session: str
+    state_hash: str
+    state: str
 
 
 class IssueResult(msgspec.Struct, frozen=True):
@@ -138,6 +151,7 @@ def payload_sha256(payload: bytes) -> str:
 
 
 def attestation_refusal(
+    session: str,
     content_hashes: tuple[str, ...],
     attestation_ids: tuple[str, ...],
     found: dict[str, Attestation],
@@ -145,10 +159,14 @@ def attestation_refusal(
 ) -> str | None:
     """Say why a decision's data is not attested, or return None when it is.
 
-    The hand-off and the service's risk gate both call this, so they cannot disagree.
+    Absent means failed: every table of ``contracts.catalog.DECISION_EVIDENCE`` must be attested, by
+    its name and for a content that the decision names. The hand-off and the service's risk gate
+    both call this, so they cannot disagree.
 
     Parameters
     ----------
+    session : str
+        The decision's session, e.g. ``2010-08-19``; an attestation of another one is of other data.
     content_hashes : tuple of str
         What the decision consumed.
     attestation_ids : tuple of str
@@ -160,16 +178,30 @@ def attestation_refusal(
     """
     if not content_hashes:
         return "attestation_missing: the decision names no content hash"
+    covered: dict[str, set[str]] = {}
     for claimed in attestation_ids:
         row = found.get(claimed)
         if row is None:
             return f"attestation_missing: {claimed}"
-        if not row.passed:
-            return f"attestation_failed: {claimed} on {row.table}/{row.partition}"
-        if not row.issued_ns <= now_ns < row.expires_ns:
-            return f"attestation_expired: {claimed} at {row.expires_ns}"
-    covered = {found[claimed].content_hash for claimed in attestation_ids}
+        refusal = _row_refusal(row, session, now_ns)
+        if refusal is not None:
+            return f"{refusal}, in {claimed}"
+        covered.setdefault(row.content_hash, set()).add(row.table)
     for content_hash in content_hashes:
         if content_hash not in covered:
             return f"attestation_missing: none covers content hash {content_hash}"
+    tables = {table for content_hash in content_hashes for table in covered[content_hash]}
+    for table in DECISION_EVIDENCE:
+        if table not in tables:
+            return f"attestation_missing: none covers table {table}"
+    return None
+
+
+def _row_refusal(row: Attestation, session: str, now_ns: int) -> str | None:
+    if not row.passed:
+        return f"attestation_failed: {row.table}/{row.partition}"
+    if row.session != session:
+        return f"attestation_of_another_session: {row.table} of {row.session}"
+    if not row.issued_ns <= now_ns < row.expires_ns:
+        return f"attestation_expired: {row.table} at {row.expires_ns}"
     return None

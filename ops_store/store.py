@@ -8,13 +8,14 @@ import sqlalchemy as sa
 
 from contracts.clock import Clock
 from contracts.events import CoordinatedTradingDecisionEvent
-from ops_store import feedback, handoff
+from ops_store import feedback, handoff, openings
 from ops_store.connection import open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
 from ops_store.patience import patient
 from ops_store.records import (
     Attestation,
+    BookOpening,
     Incident,
     IssueRequest,
     IssueResult,
@@ -67,11 +68,19 @@ class OpsStore:
             return handoff.attest(connection, attestations)
 
     @patient
-    def issue(self, *, book: str, mode: str, requests: Sequence[IssueRequest]) -> IssueResult:
+    def issue(
+        self,
+        *,
+        book: str,
+        mode: str,
+        requests: Sequence[IssueRequest],
+        opening: BookOpening | None = None,
+    ) -> IssueResult:
         """Freeze decisions and put them into the outbox: all of them or none.
 
         The same payload under an existing key is a no-op. Another payload is refused, and opens
-        an incident.
+        an incident. With the book's first decisions, ``opening`` is frozen too: the state that they
+        were made on.
 
         Raises
         ------
@@ -85,12 +94,20 @@ class OpsStore:
         now_ns = self._clock.now_ns()
         try:
             with writing(self._engine) as connection:
+                if opening is not None and requests:
+                    openings.freeze(connection, book=book, opening=opening, now_ns=now_ns)
                 return handoff.issue(
                     connection, book=book, mode=mode, requests=requests, now_ns=now_ns
                 )
         except DecisionConflictError as error:
             self.open_incident(kind="decision_conflict", subject=book, detail=error.message)
             raise
+
+    @patient
+    def opening(self, *, book: str) -> BookOpening | None:
+        """Return what a book went live with, None for one that has not."""
+        with reading(self._engine) as connection:
+            return openings.find(connection, book)
 
     @patient
     def issued(

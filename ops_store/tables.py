@@ -88,6 +88,16 @@ COUNTERS = sa.Table(
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 
+BOOK_OPENINGS = sa.Table(
+    "book_openings",
+    METADATA,
+    sa.Column("book", sa.String(64), primary_key=True),
+    sa.Column("session", sa.String(10), nullable=False),
+    sa.Column("state_hash", sa.String(64), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("frozen_ns", sa.BigInteger, nullable=False),
+)
+
 EXECUTION_REPORTS = sa.Table(
     "execution_reports",
     METADATA,

@@ -7,7 +7,7 @@ import dagster as dg
 
 from domain.checks import Verdict
 from io_managers.expectations import BarsSuite, Outcome, check_names
-from io_managers.verdicts import BARS, DECISIONS, EVALUATIONS, STATES, Judge
+from io_managers.verdicts import BARS, DECISIONS, EVALUATIONS, SIGNALS, STATES, Judge
 
 COVERAGE = ("market_data", "coverage")
 # Great Expectations' checks, beside the pure rule on the same table.
@@ -23,6 +23,10 @@ def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinitio
         _check(
             judge, EVALUATIONS, "usable", judge.evaluations,
             "Probabilities, ratings, and no model that saw its future.",
+        ),
+        _check(
+            judge, SIGNALS, "usable", judge.signals,
+            "Ranges, validity, abstention, and one signal per evaluation.",
         ),
         _check(
             judge, DECISIONS, "within_limits", judge.decisions,

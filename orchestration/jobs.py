@@ -33,7 +33,8 @@ RESTATE = dg.define_asset_job(
 FILLS = dg.define_asset_job(
     "fills",
     selection=VENUE_REPORTS.downstream() - HANDOFF,
-    description="Book what the execution service reported, for the newest month.",
+    description="Book what the execution service reported, from the earliest month that it speaks "
+    "of to the newest.",
 )
 DAILY = dg.define_asset_job(
     "daily",

@@ -45,12 +45,20 @@ VENUE_REPORTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def all_reports(store: OpsStore) -> Iterable[ReportRow]:
-    """Yield every copied report, in the journal's order."""
-    cursor = (0, 0)
+def all_reports(store: OpsStore, after: tuple[int, int] = (0, 0)) -> Iterable[ReportRow]:
+    """Yield every copied report behind a journal position, in the journal's order."""
+    cursor = after
     while page := store.reports_after(cursor, limit=REPORTS_PAGE):
         yield from page
         cursor = (page[-1].segment, page[-1].offset)
+
+
+def report_month(report: ReportRow) -> str | None:
+    """Return the monthly partition that a report belongs to; None where it has no session.
+
+    An execution's session is its trade date, any other report's that of its order's decision.
+    """
+    return f"{report.session[:7]}-01" if report.session else None
 
 
 def leaves_qty(report: ReportRow) -> int | None:
@@ -69,7 +77,7 @@ def venue_reports_frame(reports: Iterable[ReportRow], months: Sequence[str]) -> 
     rows = []
     for report in reports:
         row = _trade(report) if report.kind in TRADES else _fate(report)
-        row["month"] = row["session"].strftime("%Y-%m-01") if row["session"] else None
+        row["month"] = report_month(report)
         if row["month"] in months:
             rows.append(row)
     return pl.DataFrame(rows, schema=VENUE_REPORTS_SCHEMA)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from domain.book.ledger import CASH, SPECIAL_DIVIDEND, Ledger, trading_account
 from domain.book.market import Market
-from domain.book.state import PendingOrder, Position, price_ticks, value_minor
+from domain.book.state import Position, price_ticks, value_minor
 from domain.market_data.reference import CorporateAction
 
 
-def apply_actions(
-    ledger: Ledger, pending: Sequence[PendingOrder], market: Market
-) -> list[PendingOrder]:
-    """Apply the actions that take effect before this session's open; return adjusted orders.
+def apply_actions(ledger: Ledger, market: Market) -> None:
+    """Apply to the holdings the actions that take effect before this session's open.
 
     An action takes effect on the first bar at or after its ex-session, so it applies to holdings
-    whose last bar is older than that.
+    whose last bar is older than that. Pending orders stay as they are, because a broker fills them
+    as they were sent; ``targets.pending_actions`` keeps orders from going out over an ex-date.
     """
-    orders = list(pending)
     for action in market.actions:
         held = ledger.positions.get(action.instrument_id)
         bar = market.bars.get(action.instrument_id)
         if bar is None or action.ex_session > market.session:
             continue
-        if action.kind == "split" and action.ratio is not None:
-            split = [_split_order(order, action) for order in orders]
-            # Less than one new share is no order any more.
-            orders = [order for order in split if order.quantity]
         if held is None or held.price_session >= action.ex_session:
             continue
         if action.kind == "split":
@@ -38,26 +30,11 @@ def apply_actions(
             _dividend(ledger, held, action)
         else:
             _spin_off(ledger, held, action, market)
-    return orders
-
-
-def _split_order(order: PendingOrder, action: CorporateAction) -> PendingOrder:
-    same = order.instrument_id == action.instrument_id
-    if not same or order.decision_session >= action.ex_session or not action.ratio:
-        return order
-    return msgspec.structs.replace(
-        order,
-        quantity=int(order.quantity * action.ratio),
-        arrival_ticks=round(order.arrival_ticks / action.ratio),
-    )
 
 
 def _split(ledger: Ledger, held: Position, action: CorporateAction, open_ticks: int) -> None:
     ratio = action.ratio or 1.0
-    exact = held.quantity * ratio
-    whole = int(exact)
-    # The fraction of a share is paid out in cash at the open, as transfer agents do.
-    in_lieu_minor = value_minor(round((exact - whole) * 1_000_000), open_ticks) // 1_000_000
+    whole, in_lieu_minor = _whole_and_in_lieu(held.quantity * ratio, open_ticks)
     name = action.instrument_id
     ledger.post(
         CASH, trading_account(name), in_lieu_minor, cause="cash_in_lieu", reference=f"{name}:split"
@@ -75,6 +52,12 @@ def _split(ledger: Ledger, held: Position, action: CorporateAction, open_ticks: 
     )  # fmt: skip
 
 
+def _whole_and_in_lieu(exact: float, ticks: int) -> tuple[int, int]:
+    """Return whole shares, and the fraction of one in cents: transfer agents pay it out in cash."""
+    whole = int(exact)
+    return whole, value_minor(round((exact - whole) * 1_000_000), ticks) // 1_000_000
+
+
 def _dividend(ledger: Ledger, held: Position, action: CorporateAction) -> None:
     amount_minor = value_minor(held.quantity, price_ticks(action.cash_usd or 0.0))
     name = action.instrument_id
@@ -87,34 +70,36 @@ def _dividend(ledger: Ledger, held: Position, action: CorporateAction) -> None:
 
 
 def _spin_off(ledger: Ledger, held: Position, action: CorporateAction, market: Market) -> None:
-    """Move part of the holding's cost to the received shares.
+    """Move part of the holding's cost to the received shares; a fraction of one is paid in cash.
 
-    Where the vendor has no price for the received security, it is carried at what the parent lost
-    overnight; it then counts as stale from its first day.
+    Both are worth the received security's first price. Where the vendor has none, it is carried at
+    what the parent lost overnight; it then counts as stale from its first day.
     """
     name, received = action.instrument_id, action.received or f"{action.instrument_id}.SPINOFF"
     ratio = action.ratio or 0.0
-    quantity = int(held.quantity * ratio)
     parent, own = market.bars[name], market.bars.get(received)
     implied = max(0, round((held.price_ticks - parent.open_ticks) / ratio)) if ratio else 0
     ticks = own.open_ticks if own is not None else implied
+    quantity, in_lieu_minor = _whole_and_in_lieu(held.quantity * ratio, ticks)
     worth_minor = value_minor(quantity, ticks)
-    if not quantity:
+    if not quantity and not in_lieu_minor:
         return
-    ledger.post(
-        trading_account(received), trading_account(name), worth_minor, cause="spin_off",
-        reference=f"{name}:{action.ex_session}",
-    )  # fmt: skip
+    reference, account = f"{name}:{action.ex_session}", trading_account(received)
+    moved_minor = worth_minor + in_lieu_minor
+    ledger.post(account, trading_account(name), moved_minor, cause="spin_off", reference=reference)
+    ledger.post(CASH, account, in_lieu_minor, cause="cash_in_lieu", reference=reference)
     before = ledger.positions.get(received, Position(0, 0, ticks, market.session))
-    ledger.positions[received] = Position(
-        before.quantity + quantity, before.cost_basis_minor + worth_minor, ticks, market.session
-    )
+    if quantity:
+        basis_minor = before.cost_basis_minor + worth_minor
+        ledger.positions[received] = Position(
+            before.quantity + quantity, basis_minor, ticks, market.session
+        )
     ledger.positions[name] = msgspec.structs.replace(
-        held, cost_basis_minor=held.cost_basis_minor - worth_minor
+        held, cost_basis_minor=held.cost_basis_minor - moved_minor
     )
     ledger.adjust(
         received, cause="spin_off", before=before.quantity, after=before.quantity + quantity,
-        cash_minor=0, source=action.source,
+        cash_minor=in_lieu_minor, source=action.source,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from domain.book.live import IssuedDecisions
+from domain.book.live import IssuedDecisions, without_unissued
 from domain.book.market import Bar, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rows import (
@@ -51,10 +51,15 @@ _TYPES: Mapping[Any, pl.DataType] = {
 
 
 class BookRun(msgspec.Struct):
-    """The tables of a run, and the state at the close of each month that it touched."""
+    """The tables of a run, and the state at the close of each month that it touched.
+
+    ``recomputed`` is what today's history gives for the session of a frozen state, None where the
+    run does not reach it.
+    """
 
     tables: dict[str, pl.DataFrame]
     closings: dict[str, BookState]
+    recomputed: BookState | None = None
 
 
 def drive(
@@ -64,21 +69,30 @@ def drive(
     fills: FillSource,
     policy: BookPolicy,
     issued: Mapping[dt.date, IssuedDecisions] | None = None,
+    went_live: BookState | None = None,
 ) -> BookRun:
     """Step through the sessions and collect what they leave behind, by table.
 
-    ``issued`` holds the frozen decisions of the sessions that were handed to execution.
+    ``issued`` holds the frozen decisions of the sessions that were handed to execution; it is empty
+    for a session whose hand-off was missed. ``went_live`` is the closing state on which the first
+    of them were issued: what follows goes on from it, whatever today's history gives.
     """
     handed = issued or {}
     rows: dict[str, list[msgspec.Struct]] = {name: [] for name in TABLES}
     closings: dict[str, BookState] = {}
+    recomputed: BookState | None = None
     for market in markets:
         frozen = handed.get(market.session)
+        pending = without_unissued(state.pending, handed)
+        if pending != state.pending:
+            state = msgspec.structs.replace(state, pending=pending)
         state, events = step(state, market, signals(market.session), fills, policy, frozen)
         _collect(rows, events)
+        if went_live is not None and market.session == went_live.session:
+            recomputed, state = state, went_live
         closings[month_of(market.session)] = state
     tables = {name: frame_of(kind, rows[name]) for name, kind in TABLES.items()}
-    return BookRun(tables, closings)
+    return BookRun(tables, closings, recomputed)
 
 
 def _collect(rows: dict[str, list[msgspec.Struct]], events: StepEvents) -> None:

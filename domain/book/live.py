@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -27,20 +28,58 @@ ENDS = {"rejected": "rejected", "canceled": "canceled", "expired": "expired_at_v
 
 
 def by_session(
-    decisions: Sequence[CoordinatedTradingDecisionEvent],
+    decisions: Sequence[CoordinatedTradingDecisionEvent], due: Sequence[dt.date] = ()
 ) -> dict[dt.date, IssuedDecisions]:
-    """Group issued decisions by their session and instrument."""
-    found: dict[dt.date, dict[str, CoordinatedTradingDecisionEvent]] = {}
+    """Group issued decisions by their session and instrument.
+
+    Parameters
+    ----------
+    decisions : sequence of CoordinatedTradingDecisionEvent
+        What was handed to execution.
+    due : sequence of date
+        The sessions of which decisions could only be issued until now, see ``live_sessions``. One
+        without an issued decision is empty in the result: its hand-off was missed.
+    """
+    found: dict[dt.date, dict[str, CoordinatedTradingDecisionEvent]] = {day: {} for day in due}
     for decision in decisions:
         found.setdefault(decision.session, {})[decision.instrument_id] = decision
     return dict(found)
+
+
+def live_sessions(days: Sequence[dt.date], go_live: dt.date | None, last: dt.date) -> list[dt.date]:
+    """Return the sessions whose decisions a broker executed, or nobody ever will.
+
+    From the eve of go-live to before ``last``, the newest session that has closed: its decisions
+    may still be issued.
+    """
+    if go_live is None:
+        return []
+    following = itertools.pairwise(days)
+    return [day for day, after in following if after >= go_live and day < last]
+
+
+def without_unissued(
+    pending: Sequence[PendingOrder], handed: Mapping[dt.date, IssuedDecisions]
+) -> tuple[PendingOrder, ...]:
+    """Return the orders that a broker has, where their session is one that a broker executes.
+
+    The month before was built while its last decisions could still be issued.
+    """
+    kept = []
+    for order in pending:
+        issued = handed.get(order.decision_session)
+        event = issued.get(order.instrument_id) if issued is not None else None
+        if issued is None or (event and event.envelope.event_id == order.decision_id):
+            kept.append(order)
+    return tuple(kept)
 
 
 def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
     """Return a rebalance in which every decision is as it was issued.
 
     A decision that today's data would add was never handed to anyone: it becomes a hold, saying
-    so. The request keeps today's weights; quantities, ids and orders are the issued ones.
+    so; where nothing at all was issued, because the hand-off was missed, each does. The request
+    keeps today's weights; quantities, ids and orders are the issued ones.
     """
     today = {row.instrument_id: row for row in rebalance.decisions}
     rows = []
@@ -139,7 +178,10 @@ def venue_executions(
         The table ``trade_execution/venue_reports``. An execution that a later report busted does
         not count.
     """
-    busted = set(reports.filter(pl.col("kind") == BUST)["exec_ref_id"].drop_nulls())
+    # FIX keeps an ExecID unique for one trading day of a session only.
+    scope = ("broker", "session")
+    taken_back = reports.filter((pl.col("kind") == BUST) & pl.col("exec_ref_id").is_not_null())
+    busted = set(taken_back.select(*scope, "exec_ref_id").iter_rows())
     fills: dict[dt.date, list[Fill]] = {}
     reasons: dict[str, str] = {}
     for row in reports.sort("segment", "record_offset").iter_rows(named=True):
@@ -147,7 +189,7 @@ def venue_executions(
             reasons[row["cl_ord_id"]] = ENDS[row["kind"]]
         # A correction takes back the execution it names and stands in its place.
         executed = row["kind"] == FILL or row["exec_type"] == CORRECTED
-        if executed and row["exec_id"] not in busted:
+        if executed and (row["broker"], row["session"], row["exec_id"]) not in busted:
             fills.setdefault(row["session"], []).append(_fill(row))
 
     def executions(

@@ -15,7 +15,7 @@ from domain.book.state import PRICE_SCALE, BookState, PendingOrder, value_minor
 from domain.book.targets import Target, size_targets
 
 # Part of every event's identity: raise it when the same inputs shall give another result.
-LOGIC_VERSION = "book-1"
+LOGIC_VERSION = "book-2"
 
 
 class Rebalance(msgspec.Struct, frozen=True):

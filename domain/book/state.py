@@ -8,6 +8,7 @@ import msgspec
 
 from contracts.codec import from_json, to_json
 from contracts.envelope import digest
+from contracts.errors import BookError
 
 PRICE_SCALE = 10_000  # price ticks per currency unit
 TICKS_PER_MINOR = 100  # price ticks per cent
@@ -83,3 +84,38 @@ class BookState(msgspec.Struct, frozen=True, kw_only=True):
     def nav_minor(self) -> int:
         """Cash plus positions at their last prices, in minor units."""
         return self.cash_minor + sum(p.market_value_minor for p in self.positions.values())
+
+
+def opening_of(text: str, state_hash: str) -> BookState:
+    """Read a frozen state, refusing one that is not what was frozen.
+
+    Raises
+    ------
+    BookError
+        When its hash is another one.
+    """
+    state = BookState.from_text(text)
+    if state.hash != state_hash:
+        raise BookError(
+            f"The frozen state of {state.session} has hash {state.hash}, not {state_hash}.",
+            remedy="restore the table book_openings of the ops store from its backup",
+        )
+    return state
+
+
+def differences(one: BookState, other: BookState, *, shown_max: int = 10) -> list[str]:
+    """Say in which cash, holdings and orders two states differ; empty when they are the same."""
+    if one.hash == other.hash:
+        return []
+    found = []
+    if one.cash_minor != other.cash_minor:
+        found.append(f"cash {one.cash_minor} against {other.cash_minor} cents")
+    for name in sorted({*one.positions, *other.positions}):
+        mine, theirs = one.positions.get(name), other.positions.get(name)
+        if mine != theirs:
+            held = (mine.quantity if mine else 0, theirs.quantity if theirs else 0)
+            found.append(f"{name} {held[0]} against {held[1]} shares")
+    if one.pending != other.pending:
+        found.append(f"{len(one.pending)} against {len(other.pending)} pending orders")
+    more = len(found) - shown_max
+    return found[:shown_max] + ([f"and {more} more"] if more > 0 else []) or ["bookkeeping only"]

@@ -58,7 +58,7 @@ def step(
         Sizing, limits and costs.
     issued : IssuedDecisions, optional
         Decisions of this session that were handed to execution: they stand, whatever today's data
-        would decide.
+        would decide. None where fills are simulated, or where they may still be handed off.
 
     Returns
     -------
@@ -75,29 +75,32 @@ def step(
     events = StepEvents()
     ledger = Ledger(state, market.session, policy.currency, (policy.hash, LOGIC_VERSION))
     events.ledger = ledger
-    pending = apply_actions(ledger, state.pending, market)
-    executed = fills(pending, market, policy, ledger.cash_minor)
+    apply_actions(ledger, market)
+    executed = fills(state.pending, market, policy, ledger.cash_minor)
     # A broker may execute in a session of which the vendor sent nothing: that is booked.
     if not market.bars and not executed.fills:
         events.orders = [_order_row(order, 0, market, "no_market_data") for order in state.pending]
         return msgspec.structs.replace(state, session=market.session, pending=()), events
     if not state.funded:
         ledger.post(CASH, CAPITAL, policy.initial_cash_minor, cause="capital", reference="initial")
-    _book_fills(events, ledger, pending, executed, market, policy)
+    _book_fills(events, ledger, state.pending, executed, market, policy)
     _mark(ledger, market)
     close_ended(ledger, policy.stale_sessions_max)
     closing = _closing(state, ledger, market)
     _value(events, closing, market, state.last_nav_minor)
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
     if _is_due(state, market, policy) or issued:
-        events.rebalance = rebalance(closing, market, signals, policy)
-        if issued:
-            events.replay = replayed(events.rebalance, issued)
-            events.rebalance = frozen(events.rebalance, issued)
+        events.rebalance = today = rebalance(closing, market, signals, policy)
+        if issued is not None:
+            events.replay = replayed(today, issued)
+            events.rebalance = frozen(today, issued)
+        missed = issued is not None and not issued and bool(today.orders)
         closing = msgspec.structs.replace(
             closing,
             pending=events.rebalance.orders,
-            last_rebalance_index=market.session_index,
+            last_rebalance_index=_due_again(state, market, policy)
+            if missed
+            else market.session_index,
         )
     return closing, events
 
@@ -108,6 +111,14 @@ def _is_due(state: BookState, market: Market, policy: BookPolicy) -> bool:
     last = state.last_rebalance_index
     waited = last is None or market.session_index - last >= policy.rebalance_every_sessions
     return waited or market.handover
+
+
+def _due_again(state: BookState, market: Market, policy: BookPolicy) -> int | None:
+    """Return the index that makes a rebalance due in the next session: this one reached nobody."""
+    last = state.last_rebalance_index
+    if last is None:
+        return None
+    return min(last, market.session_index + 1 - policy.rebalance_every_sessions)
 
 
 def _require_order(state: BookState, market: Market) -> None:

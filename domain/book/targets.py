@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -11,6 +12,7 @@ from contracts.events import Clip
 from domain.book.market import Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.state import PRICE_SCALE, BookState
+from domain.market_data.reference import CorporateAction
 
 MINOR_PER_UNIT = 100
 
@@ -61,7 +63,8 @@ def size_targets(
         target = _raw_target(name, core if name in members else 0.0, state, market, signals, policy)
         targets.append(target)
     _limit_weights(targets, nav_minor, policy)
-    tradable = set(members)
+    pending = pending_actions(market.actions, market.session, market.next_session)
+    tradable = set(members) - pending
     for target in targets:
         if target.instrument_id not in tradable:
             target.clip(_why_not(target.instrument_id, state, market), target.current_qty)
@@ -129,10 +132,24 @@ def _set_weight(target: Target, rule: str, weight: float, nav_minor: int) -> Non
         target.clip(rule, shares_of(weight, nav_minor, target.price_ticks))
 
 
+def pending_actions(
+    actions: Iterable[CorporateAction], decided: dt.date, executed: dt.date
+) -> set[str]:
+    """Return the instruments whose quantity or price changes its meaning before the execution.
+
+    A broker fills an order as it was sent, in new shares at new prices: after a 2-for-1 split it
+    would buy half of what was decided. So no order goes out over an ex-date, which is announced
+    before it comes; the next rebalance decides on the new basis.
+    """
+    return {one.instrument_id for one in actions if decided < one.ex_session <= executed}
+
+
 def _why_not(name: str, state: BookState, market: Market) -> str:
     if name in state.blocked:
         return "blocked_unexplained_jump"
-    return "no_volume" if name in market.bars else "stale_price"
+    if name not in market.bars:
+        return "stale_price"
+    return "no_volume" if not market.bars[name].volume_shares else "corporate_action_pending"
 
 
 def _limit_quantity(target: Target, market: Market, nav_minor: int, policy: BookPolicy) -> None:

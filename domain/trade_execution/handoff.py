@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import polars as pl
 
 from contracts.errors import HandoffRefusedError
+from domain.book.targets import pending_actions
+from domain.market_data.reference import CorporateAction
 
 # Reports after which nothing more happens to an order.
 TERMINAL = frozenset({"rejected", "canceled", "expired", "refused", "unreached", "resolved"})
@@ -63,6 +65,33 @@ def require_inputs(
                 f"{missing[0]}.",
                 remedy="rebuild the month with the daily job, so that decisions and data agree",
             )
+
+
+def require_no_action(
+    chosen: pl.DataFrame, actions: Iterable[CorporateAction], following: dt.date
+) -> None:
+    """Refuse to send an order over an ex-date: the broker would fill it as it is, in new shares.
+
+    The book makes no such decision; one that it made before the action was known must be made
+    again.
+
+    Raises
+    ------
+    HandoffRefusedError
+        Naming the first instrument with an action that takes effect before the execution.
+    """
+    known = list(actions)
+    found = sorted(
+        name
+        for decided, name in chosen.select("session", "instrument_id").iter_rows()
+        if name in pending_actions(known, decided, following)
+    )
+    if found:
+        raise HandoffRefusedError(
+            f"A corporate action of {found[0]} takes effect before its order executes on "
+            f"{following}.",
+            remedy="run the daily job again: the book holds a name over its ex-date",
+        )
 
 
 def require_settled(earlier: Iterable[str], reports: Iterable[tuple[str, str, int | None]]) -> None:

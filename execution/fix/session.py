@@ -5,6 +5,7 @@ What DESIGN section 10 measured about quickfix, and where it is dealt with:
 - an exception in a callback kills or wedges the process: ``_guarded`` wraps each;
 - ``sendToTarget`` while logged out stores the order and reports success: ``send`` asks the gate;
 - on reconnect quickfix repeats stored orders: ``toApp`` withholds those past their time;
+- the store keeps every message, our logon's password too: ``secrets`` stars it out;
 - the store is never synced: ``start`` rewinds the expected inbound number to what the journal
   holds, so that the broker repeats what a crash took between the socket and the journal.
 """
@@ -22,6 +23,7 @@ import quickfix as fix
 from execution.errors import ExecutionError
 from execution.fix.encode import Encoder
 from execution.fix.parse import utc_ns
+from execution.fix.secrets import redact_store
 from execution.fix.settings import FixConfig, initiator_text
 from execution.messages import (
     CallbackFailed,
@@ -40,6 +42,8 @@ from execution.messages import (
 _NEW_RISK = frozenset({"D", "G"})
 _LOGON = "A"
 _REJECT = "3"
+_LOGOUT = "5"
+REASON_CHARS_MAX = 200
 RAW_BYTES_MAX = 65_536
 
 Crash = Callable[[str], None]
@@ -85,7 +89,13 @@ class FixSession(fix.Application):  # type: ignore[misc]
         self._sender_ident = 0
         self.last_activity_ns = 0
         self.withheld_count = 0
+        self.refused_count = 0
+        self._refusal = ""
+        self._is_logon_open = False
         store.mkdir(parents=True, exist_ok=True)
+        store.chmod(0o700)  # every message we sent is in it
+        name = f"FIX.4.4-{config.sender_comp_id}-{config.target_comp_id}.body"
+        self._stored, self._redacted_upto = store / name, 0
         settings = fix.SessionSettings()
         settings.setFromString(initiator_text(config, store))
         stores = fix.FileStoreFactory(settings)
@@ -97,6 +107,19 @@ class FixSession(fix.Application):  # type: ignore[misc]
         """Whether the broker has accepted our logon and the line has not broken since."""
         return self._logged_on
 
+    @property
+    def problem(self) -> str:
+        """Why no session is up, as far as this end can know; "" while one is."""
+        if self._logged_on:
+            return ""
+        if self.refused_count:
+            why = self._refusal or "the line was cut without a reason"
+            return f"logon not accepted {self.refused_count} times: {why}"
+        place = f"{self._config.host}:{self._config.port}"
+        if self._config.tls_ca_file:
+            return f"no connection to {place} whose certificate is signed by tls_ca_file"
+        return f"no connection to {place}"
+
     def start(self, next_inbound_seq: int) -> None:
         """Connect, and go on connecting.
 
@@ -105,6 +128,7 @@ class FixSession(fix.Application):  # type: ignore[misc]
         next_inbound_seq : int
             One more than the last inbound application message the journal holds.
         """
+        self._redact()
         session = fix.Session.lookupSession(self._session_id)
         if session is None:
             raise ExecutionError("quickfix made no session.", remedy="check the FIX settings")
@@ -158,8 +182,10 @@ class FixSession(fix.Application):  # type: ignore[misc]
         """Open the gate; the engine reconciles first."""
 
         def work() -> None:
-            self._logged_on = True
+            self._logged_on, self._is_logon_open = True, False
+            self.refused_count, self._refusal = 0, ""
             self._enqueue(SessionUp())
+            self._redact()
 
         self._guarded("onLogon", work)
 
@@ -168,15 +194,26 @@ class FixSession(fix.Application):  # type: ignore[misc]
 
         def work() -> None:
             self._logged_on = False
+            if self._is_logon_open:
+                self._is_logon_open = False
+                self.refused_count += 1
             self._enqueue(SessionDown("logged out or disconnected"))
+            self._redact()
 
         self._guarded("onLogout", work)
+
+    def _redact(self) -> None:
+        if self._config.password_file:
+            self._redacted_upto = redact_store(self._stored, self._redacted_upto)
 
     def toAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
         """Put the credentials into our logon."""
 
         def work() -> None:
-            if self._config.username and _kind(message) == _LOGON:
+            if _kind(message) != _LOGON:
+                return
+            self._is_logon_open = True
+            if self._config.username:
                 message.setField(553, self._config.username)
                 if self._config.password_file:
                     message.setField(554, Path(self._config.password_file).read_text().strip())
@@ -184,10 +221,16 @@ class FixSession(fix.Application):  # type: ignore[misc]
         self._guarded("toAdmin", work)
 
     def fromAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
-        """Hand a session-level reject of ours to the writer: an order may have been in it."""
+        """Hand a session-level reject of ours to the writer: an order may have been in it.
+
+        What the broker says when it refuses a logon is kept for people.
+        """
 
         def work() -> None:
-            if _kind(message) == _REJECT:
+            kind = _kind(message)
+            if kind == _LOGOUT and self._is_logon_open and message.isSetField(58):
+                self._refusal = message.getField(58)[:REASON_CHARS_MAX]
+            if kind == _REJECT:
                 self._enqueue(FixInbound(0, message.toString().encode("ascii", "replace")))
 
         self._guarded("fromAdmin", work)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import quickfix as fix
 
 from contracts.errors import ConfigurationError
 
 # One field of a FIX identity: no control characters and no '=', which would forge other fields.
 _IDENTITY_CHARS_MAX = 64
+_VERIFY_AND_REQUIRE = 2
 
 
 class FixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,8 +86,10 @@ def initiator_text(config: FixConfig, store: Path) -> str:
     ]
     if config.tls_ca_file:
         lines += [
-            f"CertificateAuthoritiesFile={config.tls_ca_file}",
-            "CertificateVerifyLevel=1",
+            # By quickfix's own names: it ignores a setting that it does not know, and would then
+            # accept any certificate.
+            f"{fix.CERTIFICATE_AUTHORITIES_FILE}={config.tls_ca_file}",
+            f"{fix.CERTIFICATE_VERIFY_LEVEL}={_VERIFY_AND_REQUIRE}",
             "SSLProtocol=+TLSv1_2 +TLSv1_3",
         ]
     lines += [

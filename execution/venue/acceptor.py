@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from execution.venue.config import VenueConfig
 
 def acceptor_text(config: VenueConfig, store: Path) -> str:
     """Return quickfix settings for the venue's end."""
+    tls = [
+        f"ServerCertificateFile={config.tls_cert_file}",
+        f"ServerCertificateKeyFile={config.tls_key_file}",
+        "CertificateVerifyLevel=0",  # clients show no certificate, they log on by password
+        "SSLProtocol=+TLSv1_2 +TLSv1_3",
+    ]
     return "\n".join(
         [
             "[DEFAULT]",
@@ -22,10 +29,10 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             "UseDataDictionary=N",
             "SocketNodelay=Y",
             "SocketReuseAddress=Y",
-            "SocketAcceptHost=127.0.0.1",
             f"SocketAcceptPort={config.fix_port}",
             f"HeartBtInt={config.heartbeat_s}",
             f"FileStorePath={store}",
+            *(tls if config.tls_cert_file else ()),
             "[SESSION]",
             "BeginString=FIX.4.4",
             f"SenderCompID={config.comp_id}",
@@ -54,12 +61,14 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         self.rejects_logons = False
         self.is_logged_on = False
         self._enqueue = enqueue
+        self._config = config
         self._session_id: Any = None
         settings = fix.SessionSettings()
         settings.setFromString(acceptor_text(config, store))
         self._stores = fix.FileStoreFactory(settings)
         self._settings = settings
-        self._acceptor = fix.SocketAcceptor(self, self._stores, settings)
+        kind = fix.SSLSocketAcceptor if config.tls_cert_file else fix.SocketAcceptor
+        self._acceptor = kind(self, self._stores, settings)
 
     def start(self) -> None:
         """Listen."""
@@ -120,7 +129,7 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         """Nothing to withhold."""
 
     def fromAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
-        """Refuse logons when told to.
+        """Refuse logons when told to, and those without the right credentials.
 
         Raises
         ------
@@ -130,8 +139,15 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         header = message.getHeader()
         kind = header.getField(35) if header.isSetField(35) else ""
         self.received[kind] = self.received.get(kind, 0) + 1
-        if kind == "A" and self.rejects_logons:
-            raise fix.RejectLogon
+        if kind == "A" and (self.rejects_logons or not self._is_known(message)):
+            raise fix.RejectLogon("unknown user or wrong password")
+
+    def _is_known(self, message: Any) -> bool:
+        if not self._config.username:
+            return True
+        wanted = (self._config.username, Path(self._config.password_file).read_text().strip())
+        brought = [message.getField(tag) if message.isSetField(tag) else "" for tag in (553, 554)]
+        return hmac.compare_digest("\0".join(brought).encode(), "\0".join(wanted).encode())
 
     def fromApp(self, message: Any, _session_id: Any) -> None:  # noqa: N802
         """Count the request and hand it to the loop."""

@@ -19,13 +19,18 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     state_dir : str
         Its record of orders and fills, its FIX store, and ``endpoint.json``.
     fix_port : int
-        Where it listens, on loopback.
+        Where it listens: on every interface, because quickfix has no setting for one. On a shared
+        network, close the port to others or set a password.
     comp_id, client_comp_id : str
         Its id and the client's.
     bars : str
         Bars file of the session to replay; another may be loaded later.
     seed : int
         Of everything random: paths, quote sizes, rejects.
+    tls_cert_file, tls_key_file : str
+        When set, TLS with this certificate and key (PEM).
+    username, password_file : str
+        When set, what a logon must bring; the password is read from a file.
     latency_ms : float
         Added to every report.
     fee_per_share, fee_min : Decimal
@@ -47,6 +52,10 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     liquidity: Liquidity = Liquidity()
     heartbeat_s: int = 10
     http_port: int = 0
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    username: str = ""
+    password_file: str = ""
 
 
 def read_config(path: Path) -> VenueConfig:

@@ -10,6 +10,9 @@ from orchestration.base.settings import Settings
 
 MONTH_COLUMN = "month"
 KEY_FORMAT = "%Y-%m-%d"
+# A run with these tags covers every partition from one to the other.
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 
 def monthly(settings: Settings) -> dg.MonthlyPartitionsDefinition:

@@ -33,6 +33,8 @@ from ops_store.connection import in_schema, sqlite_url
 # The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
 # Calendars are not published further ahead.
 LAST_YEAR = 2100
+# No exchange has closed for longer since 1914.
+LONGEST_CLOSURE_DAYS = 30
 EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
 EMBEDDED_HISTORY_START = dt.date(2009, 8, 1)
 # Schemas beside Dagster's: three tools with a table `alembic_version` each.
@@ -112,7 +114,22 @@ class Settings(BaseSettings):
             raise ValueError(f"history_start={self.history_start} lies after now={self.now}")
         if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
             raise ValueError("incident_webhook_url does not begin with https:// or http://")
+        self._require_live_session()
         return self
+
+    def _require_live_session(self) -> None:
+        day = self.go_live_session
+        if day is None:
+            return
+        if day <= self.history_start:
+            raise ValueError(f"go_live_session={day} does not lie after {self.history_start}")
+        margin = dt.timedelta(days=LONGEST_CLOSURE_DAYS)
+        around = _session_times(self.calendar, day - margin, day + margin)
+        coming = min(entry.session for entry in around if entry.session >= day)
+        if day != coming:
+            raise ValueError(
+                f"go_live_session={day} is not a session of {self.calendar}; the next is {coming}"
+            )
 
     @classmethod
     def settings_customise_sources(

@@ -74,6 +74,8 @@ def test_an_absent_file_is_named(tmp_path, vendor):
         ("QUANTIVISTA_NOW", "yesterday", "now"),
         ("QUANTIVISTA_NOW", "2009-08-02T00:00:00Z", "No session"),
         ("QUANTIVISTA_HISTORY_START", "", "history_start"),
+        ("QUANTIVISTA_GO_LIVE_SESSION", "2010-08-21", "the next is 2010-08-23"),
+        ("QUANTIVISTA_GO_LIVE_SESSION", "2009-07-31", "does not lie after 2009-08-01"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(tmp_path, vendor, name, value, message):

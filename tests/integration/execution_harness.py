@@ -21,7 +21,7 @@ from execution.venue.market import Bar, SessionHeader, write_session
 from ops_store.connection import sqlite_url
 from ops_store.records import IssueRequest, ReportRow
 from ops_store.store import OpsStore
-from tests.unit.execution_builders import DAY_NS, NOW_NS, attestation, request
+from tests.unit.execution_builders import DAY_NS, NOW_NS, evidence, request
 
 SYMBOLS = ("AAPL", "IBM", "MSFT", "GE", "KO")
 HEADER = SessionHeader(
@@ -69,7 +69,7 @@ class World:
         )
         self.url = sqlite_url(root / "ops.db")
         self.store = OpsStore.open(self.url, FixedClock(NOW_NS), migrate=True)
-        self.store.attest([attestation()])
+        self.store.attest(list(evidence()))
         self.config = ServiceConfig(
             state_dir=str(root / "service"),
             ops_store_url=self.url,

@@ -10,23 +10,24 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import to_json
 from contracts.events import CoordinatedTradingDecisionEvent
 from ops_store.connection import open_engine, writing
 from ops_store.errors import OpsStoreError
 from ops_store.handoff import next_sequences
-from ops_store.records import decision_digest, payload_bytes, payload_sha256
+from ops_store.records import IssueRequest, decision_digest, payload_bytes, payload_sha256
 from ops_store.tables import ISSUED_DECISIONS, OUTBOX
 from tests.integration.execution_harness import World, until, world
 from tests.unit.execution_builders import (
-    CONTENT_HASH,
+    CONTENT_HASHES,
+    EVIDENCE,
     NOW_NS,
     attestation,
     decision,
+    evidence,
     request,
 )
-
-GOOD = attestation().attestation_id
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,8 @@ def smuggle(
     line: World,
     one: CoordinatedTradingDecisionEvent,
     *,
-    attestation_ids: tuple[str, ...] = (GOOD,),
-    content_hashes: tuple[str, ...] = (CONTENT_HASH,),
+    attestation_ids: tuple[str, ...] = tuple(EVIDENCE),
+    content_hashes: tuple[str, ...] = CONTENT_HASHES,
     **changes: Any,
 ) -> int:
     """Write a row straight into the database, past every check of the hand-off."""
@@ -118,23 +119,71 @@ def test_a_mode_that_was_changed_in_the_row_only(line: World) -> None:
         ({"passed": False}, "attestation_failed"),
         ({"expires_ns": NOW_NS + 1}, "attestation_expired"),
         ({"content_hash": "f" * 64}, "none covers content hash"),
+        ({"session": "2010-08-18"}, "attestation_of_another_session"),
+        ({"table": "market_data/other"}, "none covers table market_data/bars"),
     ],
 )
-def test_an_attestation_that_failed_expired_or_is_for_another_hash(
+def test_an_attestation_that_failed_expired_or_is_for_something_else(
     line: World, changes: dict[str, Any], why: str
 ) -> None:
-    bad = attestation(**changes)
-    line.store.attest([bad])
-    smuggle(line, fresh(), attestation_ids=(bad.attestation_id,))
+    bad = evidence(**changes)
+    line.store.attest(list(bad))
+    smuggle(line, fresh(), attestation_ids=tuple(row.attestation_id for row in bad))
     verdict, detail = last_refusal(line)
     assert verdict == "attestation"
     assert why in detail
 
 
 def test_an_attestation_that_does_not_exist(line: World) -> None:
-    for ids, hashes in [(("0" * 64,), (CONTENT_HASH,)), ((), (CONTENT_HASH,)), ((GOOD,), ())]:
+    good = tuple(EVIDENCE)
+    for ids, hashes in [
+        (("0" * 64, *good[1:]), CONTENT_HASHES),
+        ((*good, "0" * 64), CONTENT_HASHES),
+        ((), CONTENT_HASHES),
+        (good, ()),
+        ((), ()),
+    ]:
         smuggle(line, fresh(), attestation_ids=ids, content_hashes=hashes)
         assert last_refusal(line)[0] == "attestation"
+
+
+@pytest.mark.parametrize("number", range(len(DECISION_EVIDENCE)))
+@pytest.mark.parametrize("names_its_hash", [True, False])
+def test_a_required_table_without_an_attestation(
+    line: World,
+    number: int,
+    names_its_hash: bool,  # noqa: FBT001 - a parameter of the matrix
+) -> None:
+    ids, hashes = list(EVIDENCE), list(CONTENT_HASHES)
+    del ids[number]
+    if not names_its_hash:
+        del hashes[number]
+    one = fresh()
+    with pytest.raises(OpsStoreError, match="attestation_missing"):
+        line.store.issue(
+            book="main", mode="paper",
+            requests=[
+                IssueRequest(
+                    decision=one, symbol="AAPL", content_hashes=tuple(hashes),
+                    attestation_ids=tuple(ids),
+                )
+            ],
+        )  # fmt: skip
+    smuggle(line, one, attestation_ids=tuple(ids), content_hashes=tuple(hashes))
+    verdict, detail = last_refusal(line)
+    assert verdict == "attestation"
+    expected = CONTENT_HASHES[number] if names_its_hash else DECISION_EVIDENCE[number]
+    assert expected in detail
+
+
+def test_an_attestation_of_a_required_table_for_a_content_that_was_not_consumed(
+    line: World,
+) -> None:
+    other = attestation(content_hash="e" * 64)
+    line.store.attest([other])
+    ids = (other.attestation_id, *list(EVIDENCE)[1:])
+    smuggle(line, fresh(), attestation_ids=ids, content_hashes=CONTENT_HASHES[1:])
+    assert "none covers table market_data/bars" in last_refusal(line)[1]
 
 
 def test_an_attestation_whose_row_was_altered_after_it_was_given(line: World) -> None:
@@ -147,7 +196,7 @@ def test_an_attestation_whose_row_was_altered_after_it_was_given(line: World) ->
             {"yes": True, "id": bad.attestation_id},
         )
     engine.dispose()
-    smuggle(line, fresh(), attestation_ids=(bad.attestation_id,))
+    smuggle(line, fresh(), attestation_ids=(bad.attestation_id, *list(EVIDENCE)[1:]))
     assert last_refusal(line)[0] == "attestation"
 
 

@@ -286,3 +286,23 @@ def _timing(values: dict[str, int]) -> object:
     from execution.phases import Timing
 
     return Timing(**values)
+
+
+def test_a_journal_is_compacted_at_a_start_and_trading_goes_on(tmp_path: Path) -> None:
+    with world(tmp_path, fix=FAST, service={"compact_bytes_min": 1}) as made:
+        made.trade(decision("US.AAPL", 100), decision("US.IBM", -30))
+        made.market.open()
+        made.settle()
+        before = made.client.positions()
+        assert made.service.stop() == 0
+        made.start_service()
+        journal = tmp_path / "service" / "journal"
+        assert [path.name for path in (journal / "archive").iterdir()] == ["0000000001.journal"]
+        assert made.client.positions() == before
+        # The same decisions again are no orders, and new ones are.
+        made.issue(decision("US.AAPL", 100), decision("US.KO", 50))
+        made.client.wait_decided(made.sequence)
+        made.market.run(step_ms=1)
+        made.settle()
+        assert made.market.status()["orders"] == 3
+        made.assert_agreement()

@@ -22,11 +22,19 @@ from ops_store.errors import (
     ReportConflictError,
 )
 from ops_store.migrate import downgrade, upgrade
-from ops_store.records import ReportRow
+from ops_store.records import BookOpening, IssueRequest, ReportRow
 from ops_store.store import OpsStore
 from ops_store.tables import METADATA
 from tests.integration.postgres_server import postgres
-from tests.unit.execution_builders import DAY_NS, NOW_NS, attestation, decision, request
+from tests.unit.execution_builders import (
+    DAY_NS,
+    EVIDENCE,
+    NOW_NS,
+    attestation,
+    decision,
+    evidence,
+    request,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def store(url: str) -> Iterator[OpsStore]:
     opened = OpsStore.open(url, FixedClock(NOW_NS), migrate=True)
-    opened.attest([attestation()])
+    opened.attest(list(evidence()))
     yield opened
     opened.close()
 
@@ -97,7 +105,7 @@ def test_an_issued_decision_arrives_in_order_with_its_evidence(store: OpsStore) 
     assert result.issued == tuple(one.envelope.event_id for one in decisions)
     rows = store.poll(0)
     assert [row.sequence for row in rows] == [1, 2]
-    assert rows[1].attestations == {attestation().attestation_id: attestation()}
+    assert rows[1].attestations == EVIDENCE
     assert store.issued(book="main") == decisions
     assert store.poll(1, limit=5)[0].symbol == "IBM"
 
@@ -158,15 +166,17 @@ def test_only_the_mode_of_the_hand_off_is_issued(store: OpsStore, mode: str) -> 
         ({"expires_ns": NOW_NS}, "attestation_expired"),
         ({"issued_ns": NOW_NS + 1}, "attestation_expired"),
         ({"content_hash": "0" * 64}, "none covers content hash"),
+        ({"session": "2010-08-18"}, "attestation_of_another_session"),
+        ({"table": "market_data/other"}, "none covers table market_data/bars"),
     ],
 )
 def test_without_a_positive_unexpired_attestation_nothing_is_issued(
     store: OpsStore, changes: dict[str, object], verdict: str
 ) -> None:
-    bad = attestation(**changes)
-    store.attest([bad])
+    bad = evidence(**changes)
+    store.attest(list(bad))
     with pytest.raises(AttestationRefusedError, match=verdict):
-        store.issue(book="main", mode="paper", requests=[request(decision(), (bad,))])
+        store.issue(book="main", mode="paper", requests=[request(decision(), bad)])
     assert store.poll(0) == []
 
 
@@ -175,6 +185,27 @@ def test_an_attestation_that_is_not_stored_counts_for_nothing(store: OpsStore) -
     for one in (request(decision(), (never_stored,)), request(decision(), (), ())):
         with pytest.raises(AttestationRefusedError, match="attestation_missing"):
             store.issue(book="main", mode="paper", requests=[one])
+
+
+def test_a_books_opening_is_frozen_with_its_first_decisions_and_never_again(
+    store: OpsStore,
+) -> None:
+    first, later = BookOpening("2010-08-19", "h1", "{}"), BookOpening("2010-08-20", "h2", "{}")
+
+    def issue(*requests: IssueRequest, opening: BookOpening, book: str = "main") -> None:
+        store.issue(book=book, mode="paper", requests=requests, opening=opening)
+
+    issue(opening=first)
+    with pytest.raises(AttestationRefusedError):
+        issue(request(decision(), (), ()), opening=first)
+    assert store.opening(book="main") is None, "nothing was issued, so nothing went live"
+    issue(request(decision()), opening=first)
+    issue(request(decision("US.IBM")), opening=later)
+    assert store.opening(book="main") == first
+    # A book that went live before openings were kept has none: its history may have changed since.
+    store.issue(book="older", mode="paper", requests=[request(decision())])
+    issue(request(decision("US.IBM")), opening=later, book="older")
+    assert store.opening(book="older") is None
 
 
 def test_cursors_only_move_forward_and_only_for_the_newest_instance(store: OpsStore) -> None:

@@ -55,6 +55,14 @@ def test_a_fill_with_a_model_names_its_training_window_and_its_version(lake, who
     assert json.loads(walk.to_json())[-1]["link"] == "raw line"
 
 
+def test_an_exec_id_can_be_named_with_its_day(lake):
+    trade = lake.read(("trade_execution", "trades")).row(0, named=True)
+    day, short = trade["session"], trade["exec_id"]
+    assert dict(explain(lake, f"{day}/{short}").links)["fill"]["exec_id"] == short
+    with pytest.raises(LakeError, match="No fill, order"):
+        explain(lake, f"1999-01-04/{short}")
+
+
 def test_an_order_and_a_decision_explain_themselves_too(lake):
     order = lake.read(("trade_execution", "orders")).row(0, named=True)
     assert names(explain(lake, order["cl_ord_id"]))[0] == "order"

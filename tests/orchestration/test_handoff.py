@@ -1,21 +1,29 @@
 """The cut in the graph: what may leave, what comes back, and what a sensor makes of it."""
 
 import datetime as dt
+import shutil
 
 import dagster as dg
 import msgspec
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from assets.trade_execution import refuse_rebuilds
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import from_json, to_json
 from contracts.envelope import Envelope
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent, Fee, TradeExecutedEvent
+from domain.book.policy import BookPolicy
+from domain.book.state import BookState
 from domain.trade_execution.handoff import decisions_to_issue
 from io_managers.lake import Lake
+from io_managers.verdicts import Judge
+from ops_store.connection import open_engine, writing
 from ops_store.errors import DecisionConflictError
 from ops_store.records import IssueRequest, ReportRow
+from ops_store.tables import BOOK_OPENINGS
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
@@ -55,8 +63,48 @@ def test_the_daily_job_issues_the_decisions_of_the_session_before_go_live(eve):
     with ops_store(eve) as store:
         rows = store.poll(0, limit=1000)
     assert len(rows) == today.height
-    assert all(len(row.attestations) == 3 for row in rows)
-    assert all(a.passed for row in rows for a in row.attestations.values())
+    for row in rows:
+        assert [a.table for a in row.attestations.values()] == list(DECISION_EVIDENCE)
+        assert all(a.passed for a in row.attestations.values())
+
+
+def test_a_session_without_rows_is_not_attested_although_its_month_passes(eve):
+    judge = Judge(Lake(eve.lake_root), BookPolicy())
+    assert judge.evaluations(MONTHS[0]).passed, "history before the first model is no failure"
+    keys = {tuple(table.split("/")): ["event_id"] for table in DECISION_EVIDENCE}
+    good = [verdict for verdict, _ in judge.attested(MONTHS[-1], EVE.date(), keys)]
+    assert [verdict.violations for verdict in good] == [()] * len(DECISION_EVIDENCE)
+    bad = [verdict for verdict, _ in judge.attested(MONTHS[-1], LIVE, keys)]
+    assert [verdict.table for verdict in bad] == list(DECISION_EVIDENCE)
+    assert [v.violations for v in bad] == [(f"no_rows_of_session: {LIVE}",)] * len(bad)
+
+
+def test_the_book_goes_on_from_the_state_it_went_live_with(eve, tmp_path):
+    states = Lake(eve.lake_root).read(("portfolio_management", "book_states"))
+    with ops_store(eve) as store:
+        frozen = store.opening(book=eve.book)
+    newest = states.filter(pl.col("month") == MONTHS[-1]).row(0, named=True)
+    assert (frozen.session, frozen.state_hash) == (str(EVE.date()), newest["closing_hash"])
+    settings = eve.model_copy(update={"home": tmp_path / "home", "now": EVE + dt.timedelta(1)})
+    shutil.copytree(eve.home, settings.home)
+    # As if history had been corrected since: the book went live with more cash than it gives now.
+    state = BookState.from_text(frozen.state)
+    state = msgspec.structs.replace(state, cash_minor=state.cash_minor + 12_345)
+    engine = open_engine(settings.ops_url)
+    with writing(engine) as connection:
+        changed = {"state": state.to_text(), "state_hash": state.hash}
+        connection.execute(sa.update(BOOK_OPENINGS).values(**changed))
+    engine.dispose()
+    assert run(settings, [(MONTHS[-1], MONTHS[-1])]).success
+    equity = Lake(settings.lake_root).read(("portfolio_management", "equity")).sort("session")
+    assert equity["session"][-1] == LIVE
+    assert equity["cash_minor"][-1] == state.cash_minor
+    with ops_store(settings) as store:
+        (incident,) = store.incidents()
+    assert incident.kind == "opening_differs"
+    # Nothing else differs: frozen and recomputed decisions and orders are the same.
+    amounts = f"{state.cash_minor} against {state.cash_minor - 12_345}"
+    assert f"went live with: cash {amounts} cents. The book" in incident.detail
 
 
 def test_running_the_day_again_issues_nothing_more(eve):

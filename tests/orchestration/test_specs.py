@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from contracts.catalog import DECISION_EVIDENCE
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 
@@ -131,3 +132,8 @@ def test_every_check_blocks(graph):
 def test_no_asset_depends_on_itself(graph):
     for node in graph.asset_nodes:
         assert node.key not in node.parent_keys
+
+
+def test_every_table_that_a_decision_rests_on_is_checked(graph):
+    checked = {"/".join(key.asset_key.path) for key in graph.asset_check_keys}
+    assert set(DECISION_EVIDENCE) <= checked

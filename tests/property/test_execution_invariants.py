@@ -74,13 +74,15 @@ def act(driver: Driver, action: str, pick: int) -> None:  # noqa: C901 - one lin
     elif action == "fill":
         # Half of the executions take all that is left, and some take more.
         left = order.qty_lots - order.cum_lots
-        driver.fill(order, left or 1 if pick % 2 else pick % 120 + 1, exec_id=f"E{pick}")
+        lots = left or 1 if pick % 2 else pick % 120 + 1
+        driver.fill(order, lots, exec_id=f"E{pick % 50}", t75=f"201008{pick % 3 + 23}")
     elif action == "again" and state.executions:
-        exec_id = list(state.executions)[pick % len(state.executions)]
-        driver.fill(order, state.executions[exec_id].lots, exec_id=exec_id)
+        (day, exec_id), one = list(state.executions.items())[pick % len(state.executions)]
+        driver.fill(order, one.lots, exec_id=exec_id, t75=day.replace("-", ""))
     elif action == "bust" and state.executions:
-        exec_id = list(state.executions)[pick % len(state.executions)]
-        driver.report(order, "H", t17=f"B{pick}", t19=exec_id, t32="1", t31="1")
+        day, exec_id = list(state.executions)[pick % len(state.executions)]
+        dated = {"t75": day.replace("-", "")} if pick % 3 else {"t60": "20100826-13:30:00"}
+        driver.report(order, "H", t17=f"B{pick}", t19=exec_id, t32="1", t31="1", **dated)
     elif action == "garbage":
         driver.report(order, "F", t32="-1", t31="1")
     elif action == "absent":

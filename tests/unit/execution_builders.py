@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.catalog import DECISION_EVIDENCE
 from contracts.envelope import Envelope, digest, event_id
 from contracts.events import CoordinatedTradingDecisionEvent
 from ops_store.records import Attestation, IssueRequest
@@ -14,6 +15,7 @@ SESSION = dt.date(2010, 8, 19)
 NOW_NS = 1_282_248_000_000_000_000  # 2010-08-19T20:00:00Z
 DAY_NS = 86_400_000_000_000
 CONTENT_HASH = digest("bars of 2010-08")
+CONTENT_HASHES = (CONTENT_HASH, *(digest(table) for table in DECISION_EVIDENCE[1:]))
 
 
 def decision(
@@ -83,10 +85,22 @@ def attestation(**changes: Any) -> Attestation:
     return msgspec.structs.replace(good, **changes)
 
 
+def evidence(**changes: Any) -> tuple[Attestation, ...]:
+    """Attestations of every required table; the changes are made to that of the bars."""
+    others = [
+        attestation(table=table, content_hash=content_hash)
+        for table, content_hash in zip(DECISION_EVIDENCE[1:], CONTENT_HASHES[1:], strict=True)
+    ]
+    return (attestation(**changes), *others)
+
+
+EVIDENCE = {row.attestation_id: row for row in evidence()}
+
+
 def request(
     one: CoordinatedTradingDecisionEvent,
-    attested: tuple[Attestation, ...] = (attestation(),),
-    content_hashes: tuple[str, ...] = (CONTENT_HASH,),
+    attested: tuple[Attestation, ...] = evidence(),
+    content_hashes: tuple[str, ...] = CONTENT_HASHES,
 ) -> IssueRequest:
     return IssueRequest(
         decision=one,

@@ -14,6 +14,7 @@ from execution.messages import (
     Effect,
     Event,
     FixInbound,
+    OpenIncident,
     SendMassStatus,
     SendOrder,
     SessionUp,
@@ -24,7 +25,7 @@ from execution.records import AnyRecord, Decision, Intent, decode, encode
 from execution.risk import Limits, Routing
 from execution.state import State, apply
 from ops_store.records import OutboxRow, payload_bytes, payload_sha256
-from tests.unit.execution_builders import CONTENT_HASH, NOW_NS, attestation, decision
+from tests.unit.execution_builders import CONTENT_HASHES, EVIDENCE, NOW_NS, decision
 
 
 def received(
@@ -39,9 +40,9 @@ def received(
         symbol=instrument.split(".")[1],
         payload=payload,
         payload_sha256=payload_sha256(payload),
-        content_hashes=(CONTENT_HASH,),
-        attestation_ids=(attestation().attestation_id,),
-        attestations={attestation().attestation_id: attestation()},
+        content_hashes=CONTENT_HASHES,
+        attestation_ids=tuple(EVIDENCE),
+        attestations=EVIDENCE,
     )
     return decision_of(row)
 
@@ -147,3 +148,8 @@ class Driver:
         for record in self.records:
             apply(state, decode(encode(record)))
         return state
+
+
+def incidents(driver: Driver) -> list[str]:
+    """Kinds of the incidents that the engine wanted opened, in order."""
+    return [effect.kind for effect in driver.effects if isinstance(effect, OpenIncident)]

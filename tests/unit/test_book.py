@@ -184,14 +184,32 @@ def test_a_reverse_split_pays_the_fraction_in_cash_and_keeps_the_value():
     assert events.equity[0].nav_minor == 50_000_00 + 1005 * 1000
 
 
-def test_a_split_also_changes_the_pending_order():
+@pytest.mark.parametrize("kind", ["split", "special_dividend", "spin_off"])
+def test_no_order_goes_out_over_an_ex_date(kind):
+    actions = [action(kind, ratio=2.0, cash=1.0, received="US.N")]
+    bars = {"US.A": bar(10), "US.B": bar(10)}
+    days = [market(0, bars, actions=actions), market(1, {"US.A": bar(5), "US.B": bar(10)})]
+    days[1] = msgspec.structs.replace(days[1], actions=actions)
+    state, (eve, ex_date) = advance(days, msgspec.structs.replace(POLICY, no_trade_band=0.0))
+    held_back = decision_of(eve, "US.A")
+    assert (held_back.delta_qty, held_back.action) == (0, "hold")
+    assert held_back.binding_rule == "corporate_action_pending"
+    assert [t.instrument_id for t in ex_date.trades] == ["US.B"]
+    # On the new basis it is a name like any other.
+    later = market(5, {"US.A": bar(5), "US.B": bar(10)}, actions=actions)
+    _, (after,) = advance([later], state=state)
+    assert decision_of(after, "US.A").delta_qty > 0
+
+
+def test_an_order_sent_before_the_action_was_known_stays_as_it_was_sent():
     days = [
         market(0, {"US.A": bar(10)}),
         market(1, {"US.A": bar(5)}, actions=[action("split", ratio=2.0)]),
     ]
-    _, (_, events) = advance(days)
-    assert events.trades[0].last_qty == 19_600
-    assert events.trades[0].slippage_bps == pytest.approx(0.0)
+    state, (eve, events) = advance(days)
+    sent = decision_of(eve, "US.A").delta_qty
+    assert (events.trades[0].last_qty, events.orders[0].order_qty) == (sent, sent)
+    assert state.positions["US.A"].quantity == sent
 
 
 def test_a_special_dividend_is_cash():
@@ -211,6 +229,25 @@ def test_a_spin_off_keeps_value_and_moves_cost(priced):
     assert state.nav_minor == 50_000_00 + 1000_00
     assert sum(p.cost_basis_minor for p in state.positions.values()) == 1000_00
     assert events.ledger.entries[0].cause == "spin_off"
+
+
+@pytest.mark.parametrize("priced", [True, False])
+@pytest.mark.parametrize(("held", "whole"), [(101, 50), (1, 0)])
+def test_a_fraction_of_a_spun_off_share_is_paid_in_cash(priced, held, whole):
+    bars = {"US.A": bar(7)} | ({"US.N": bar(6)} if priced else {})
+    after = market(1, bars, actions=[action("spin_off", ratio=0.5, received="US.N")])
+    state, (events,) = advance([after], state=holding(held))
+    received = state.positions.get("US.N")
+    assert (received.quantity if received else 0) == whole
+    assert state.cash_minor == 50_000_00 + 3_00  # half a share at its first price of 6
+    assert state.nav_minor == 50_000_00 + held * 1000
+    assert sum(p.cost_basis_minor for p in state.positions.values()) == held * 1000 - 3_00
+    paid = [e for e in events.ledger.entries if e.cause == "cash_in_lieu"]
+    assert [(e.debit, e.credit, e.amount_minor) for e in paid] == [
+        ("asset:cash", "trading:US.N", 3_00)
+    ]
+    (adjusted,) = events.ledger.adjustments
+    assert (adjusted.quantity_after, adjusted.cash_minor) == (whole, 3_00)
 
 
 def test_an_action_is_not_applied_twice():

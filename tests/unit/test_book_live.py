@@ -10,10 +10,12 @@ import pytest
 from contracts.envelope import Envelope
 from contracts.errors import BookError
 from contracts.events import CoordinatedTradingDecisionEvent
-from domain.book.live import executions_from, venue_executions
+from domain.book.drive import drive
+from domain.book.live import by_session, executions_from, live_sessions, venue_executions
 from domain.book.simulate import simulated_fills
-from domain.book.state import BookState
+from domain.book.state import BookState, differences, opening_of
 from domain.book.step import step
+from sources.venue_reports import VENUE_REPORTS_SCHEMA
 from tests.unit.book_cases import DAY, POLICY, advance, bar, decision_of, market
 
 
@@ -114,7 +116,11 @@ def test_after_go_live_fills_come_from_the_venue_and_from_nowhere_else():
 
 
 def live(*reports):
-    frame = pl.DataFrame(list(reports), schema_overrides={"exec_ref_id": pl.String})
+    frame = (
+        pl.DataFrame(list(reports), schema_overrides={"exec_ref_id": pl.String})
+        if reports
+        else pl.DataFrame(schema=VENUE_REPORTS_SCHEMA)
+    )
     return executions_from(DAY, simulated_fills, venue_executions(frame))
 
 
@@ -149,6 +155,18 @@ def test_a_correction_stands_in_the_place_of_what_it_corrects():
     assert [(t.exec_id, t.last_qty, t.last_px) for t in events.trades] == [("e2", 100, 10.5)]
 
 
+def test_a_bust_of_another_day_takes_back_nothing_of_this_one():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    (order,) = state.pending
+    source = live(
+        venue_report("fill", order, last_qty=100),
+        venue_report("bust", order, exec_id="e9", exec_ref_id="e1", record_offset=2,
+                     session=DAY + dt.timedelta(2)),
+    )  # fmt: skip
+    _, events = step(state, market(1, {"US.A": bar(10)}), {}, source, POLICY)
+    assert [(t.exec_id, t.last_qty) for t in events.trades] == [("e1", 100)]
+
+
 def test_an_issued_decision_keeps_the_holding_of_its_day():
     day = market(0, {"US.A": bar(10)})
     _, (today,) = advance([day])
@@ -158,3 +176,89 @@ def test_an_issued_decision_keeps_the_holding_of_its_day():
     _, events = step(BookState(), day, {}, simulated_fills, POLICY, {"US.A": other})
     row = decision_of(events, "US.A")
     assert (row.current_qty, row.delta_qty, row.target_qty) == (60, 40, 100)
+
+
+def test_a_live_session_whose_hand_off_was_missed_shows_decisions_that_were_not_issued():
+    days = [market(i, {"US.A": bar(10), "US.B": bar(20)}) for i in range(3)]
+    due = live_sessions([day.session for day in days], days[1].session, days[2].session)
+    assert due == [days[0].session, days[1].session]
+    handed = by_session([], due)
+    run = drive(BookState(), days, lambda _: {}, live(), POLICY, handed)
+    shown = run.tables["decisions"].filter(pl.col("session") < days[2].session)
+    assert shown.height == 4
+    assert shown.select("action", "binding_rule", "delta_qty").unique().rows() == [
+        ("hold", "not_issued", 0)
+    ]
+    # Nothing was sent, so nothing expired; what today's data would decide is in the replay.
+    assert run.tables["orders"].is_empty()
+    assert run.tables["replay"].filter(pl.col("issued_delta_qty") == 0).height == 4
+    assert not run.tables["replay"]["same"].any()
+    # The newest session is due again, and its decisions may still be issued.
+    newest = run.tables["decisions"].filter(pl.col("session") == days[2].session)
+    assert (newest["delta_qty"] > 0).all()
+    assert len(next(iter(run.closings.values())).pending) == 2
+
+
+def test_a_go_live_whose_hand_off_was_missed_is_made_up_for_in_the_next_session():
+    days = [market(i, {"US.A": bar(10), "US.B": bar(10 if i < 3 else 11)}) for i in range(6)]
+    days[3] = msgspec.structs.replace(days[3], handover=True)
+    before, _ = advance(days[:3])
+    due = live_sessions([day.session for day in days], days[4].session, days[4].session)
+    run = drive(before, days[3:5], lambda _: {}, live(), POLICY, by_session([], due))
+    assert run.tables["rebalance_requests"]["session"].to_list() == [
+        days[3].session,
+        days[4].session,
+    ]
+
+
+def test_orders_that_were_never_issued_do_not_outlive_their_month():
+    eve = market(0, {"US.A": bar(10), "US.B": bar(20)})
+    before, (events,) = advance([eve])  # built while its decisions could still be issued
+    issued = issued_from(events.rebalance, "US.A")
+    assert [o.instrument_id for o in before.pending] == ["US.A", "US.B"]
+    day = market(1, {"US.A": bar(10), "US.B": bar(20)})
+    run = drive(before, [day], lambda _: {}, live(), POLICY, by_session([issued], [eve.session]))
+    assert run.tables["orders"]["instrument_id"].to_list() == ["US.A"]
+    run = drive(before, [day], lambda _: {}, live(), POLICY, by_session([], [eve.session]))
+    assert run.tables["orders"].is_empty()
+
+
+def test_a_book_that_is_not_live_has_no_session_that_must_have_been_issued():
+    days = [DAY + dt.timedelta(i) for i in range(3)]
+    assert live_sessions(days, None, days[2]) == []
+    assert live_sessions(days, days[2] + dt.timedelta(1), days[2]) == []
+
+
+def test_the_live_part_goes_on_from_the_state_it_went_live_with():
+    days = [market(i, {"US.A": bar(10), "US.B": bar(20)}) for i in range(3)]
+    went_live, _ = advance(days[:2])
+    handed = by_session([], [days[1].session])
+    same = drive(BookState(), days, lambda _: {}, live(), POLICY, handed, went_live)
+    assert same.tables["equity"]["nav_minor"].to_list()[-1] == went_live.nav_minor
+    # History is corrected: US.B had opened at 16. What was live does not move with it.
+    changed = [days[0], market(1, {"US.A": bar(10), "US.B": bar(16, 20)}), days[2]]
+    source = executions_from(days[2].session, simulated_fills, live())
+    run = drive(BookState(), changed, lambda _: {}, source, POLICY, handed, went_live)
+    assert run.recomputed.cash_minor > went_live.cash_minor
+    assert run.tables["equity"]["cash_minor"].to_list()[-1] == went_live.cash_minor
+    assert differences(went_live, run.recomputed)[0].startswith("cash ")
+    before = drive(BookState(), days[:1], lambda _: {}, source, POLICY, handed, went_live)
+    assert before.recomputed is None
+
+
+def test_differences_of_states_are_named_and_limited():
+    state, _ = advance([market(i, {f"US.{n}": bar(10) for n in "ABCDEFGHIJKLM"}) for i in (0, 1)])
+    assert differences(state, state) == []
+    empty = msgspec.structs.replace(state, positions={}, cash_minor=5)
+    found = differences(state, empty)
+    assert (len(found), found[-1]) == (11, "and 4 more")
+    assert found[1].endswith(" against 0 shares")
+    other = msgspec.structs.replace(state, last_nav_minor=1)
+    assert differences(state, other) == ["bookkeeping only"]
+
+
+def test_a_frozen_state_that_was_altered_is_refused():
+    state, _ = advance([market(0, {"US.A": bar(10)})])
+    assert opening_of(state.to_text(), state.hash) == state
+    with pytest.raises(BookError, match="frozen state"):
+        opening_of(state.to_text(), "0" * 64)

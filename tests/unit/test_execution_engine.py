@@ -25,7 +25,7 @@ from execution.phases import Phase
 from execution.records import Refused
 from execution.reports import Origin, Projection, fee_minor
 from tests.unit.execution_builders import DAY_NS, NOW_NS, attestation
-from tests.unit.execution_engine_driver import Driver, received, snapshot
+from tests.unit.execution_engine_driver import Driver, incidents, received, snapshot
 
 S = OrderState
 MS = 1_000_000
@@ -33,10 +33,6 @@ MS = 1_000_000
 
 def verdicts(driver: Driver) -> list[str]:
     return [record.verdict for record in driver.records if isinstance(record, Refused)]
-
-
-def incidents(driver: Driver) -> list[str]:
-    return [effect.kind for effect in driver.effects if isinstance(effect, OpenIncident)]
 
 
 def test_a_decision_becomes_one_limit_order_through_its_arrival_price() -> None:
@@ -298,27 +294,6 @@ def test_draining_begins_nothing_and_loses_nothing() -> None:
     driver.restart()
     driver.ready()
     assert len(driver.sent()) == 1
-
-
-def test_a_bust_takes_a_fill_back() -> None:
-    driver = Driver().ready()
-    order = driver.decide(1)
-    driver.fill(order, 100, exec_id="E1")
-    for _ in range(2):
-        driver.report(order, "H", t17="E2", t19="E1", t32="100", t31="100")
-    position = driver.engine.state.positions["US.AAPL"]
-    assert (position.lots, position.cash_ticks, position.fee_ticks) == (0, 0, 0)
-    driver.report(order, "H", t17="E3", t19="E1", t32="100", t31="100")
-    assert incidents(driver) == ["trade_busted", "bust_of_unknown_execution"]
-
-
-def test_an_exec_id_that_comes_with_other_numbers_is_not_believed() -> None:
-    driver = Driver().ready()
-    order = driver.decide(1)
-    driver.fill(order, 10, exec_id="E1")
-    driver.fill(order, 20, exec_id="E1")
-    assert driver.order(order).cum_lots == 10
-    assert incidents(driver) == ["exec_id_reused"]
 
 
 def test_the_journal_alone_gives_the_same_state_and_the_same_reports() -> None:

@@ -9,10 +9,13 @@ from contracts.errors import ConfigurationError
 from execution.errors import MalformedMessageError
 from execution.fix.encode import Encoder, utc_now_text
 from execution.fix.parse import FIELDS_MAX, fields_of, report_of, utc_ns
+from execution.fix.secrets import redact_store
 from execution.fix.session import FixSession
 from execution.fix.settings import FixConfig, initiator_text
 from execution.messages import CallbackFailed, Event, FixInbound, SendOrder
 from execution.prices import to_decimal, to_increment, to_text, to_ticks
+from execution.venue.acceptor import acceptor_text
+from execution.venue.config import VenueConfig
 from tests.unit.test_execution_orders import order
 
 FILL = (
@@ -142,7 +145,7 @@ def test_no_exception_leaves_a_callback(tmp_path: Path) -> None:
     one.fromApp(Broken(), None)
     one.fromAdmin(Broken(), None)
     one.toAdmin(Broken(), None)
-    assert len(events) == 2, "toAdmin looks at nothing without a username"
+    assert [type(event) for event in events] == [CallbackFailed] * 3
     assert all(isinstance(event, CallbackFailed) for event in events)
     with pytest.raises(quickfix.DoNotSend):
         one.toApp(Broken(), None)
@@ -159,3 +162,37 @@ def test_an_inbound_message_is_copied_whole(tmp_path: Path) -> None:
     assert isinstance(event, FixInbound)
     assert event.sequence_number == 12
     assert b"\x0111=C1\x01" in event.raw
+
+
+def logon(number: int, password: str) -> bytes:
+    fields = ["35=A", f"34={number}", "553=desk", f"554={password}", "108=10"]
+    body = "".join(f"{one}\x01" for one in fields).encode()
+    whole = b"8=FIX.4.4\x019=%d\x01" % len(body) + body
+    return whole + b"10=%03d\x01" % (sum(whole) % 256)
+
+
+def test_a_store_forgets_passwords_and_nothing_else(tmp_path: Path) -> None:
+    order = b"8=FIX.4.4\x019=20\x0135=D\x0158=554=kept\x0110=001\x01"
+    store = tmp_path / "s.body"
+    store.write_bytes(order + logon(1, "hunter2") + order)
+    end = redact_store(store)
+    assert store.read_bytes() == order + logon(1, "*******") + order
+    with store.open("ab") as file:
+        file.write(logon(2, "another") + order)
+    assert redact_store(store, end) == store.stat().st_size
+    stars = order + logon(1, "*" * 7) + order + logon(2, "*" * 7) + order
+    assert store.read_bytes() == stars
+    assert redact_store(store) == len(stars)
+    assert store.read_bytes() == stars
+    assert redact_store(tmp_path / "absent.body") == 0
+
+
+def test_every_setting_is_one_that_quickfix_knows(tmp_path: Path) -> None:
+    # It ignores an unknown one in silence: a misspelt CA file would switch verification off.
+    known = {value for name in dir(quickfix) if isinstance(value := getattr(quickfix, name), str)}
+    ours = initiator_text(msgspec.structs.replace(CONFIG, tls_ca_file="ca.pem"), tmp_path)
+    venue = VenueConfig(state_dir="v", fix_port=1, tls_cert_file="c", tls_key_file="k")
+    for text in (ours, acceptor_text(venue, tmp_path)):
+        keys = {line.partition("=")[0] for line in text.splitlines() if "=" in line}
+        assert len(keys) > 10
+        assert keys <= known, keys - known

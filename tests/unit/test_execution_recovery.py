@@ -44,7 +44,7 @@ def test_a_fill_that_was_torn_off_is_asked_for_again(tmp_path: Path) -> None:
     recovered = recover(tmp_path)
     assert recovered.torn_bytes > 0
     assert recovered.state.next_inbound_seq == driver.engine.state.next_inbound_seq - 1
-    assert set(recovered.state.executions) == {"E1"}
+    assert set(recovered.state.executions) == {("", "E1")}
 
 
 def test_a_damaged_journal_is_not_traded_from(tmp_path: Path) -> None:
