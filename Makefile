@@ -7,7 +7,7 @@ export QUANTIVISTA_HOME ?= $(CURDIR)/.quantivista
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 
-.PHONY: help demo daily dev mlflow backfill marts dbt-docs data-docs torture test lint clean debian-packages setup setup-test
+.PHONY: help demo daily dev mlflow backfill marts dbt-docs data-docs torture test test-slow lint clean debian-packages setup setup-test
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,7 +32,10 @@ lint: setup-test ## ruff, mypy, import contracts
 test: setup-test ## Lint and run the test suite
 	$(RUN)ruff check .
 	$(RUN)mypy
-	$(RUN)pytest -n 2
+	$(RUN)pytest -n 2 -m "not slow"
+
+test-slow: setup-test ## The tests that take whole runs: parity, kills, Postgres restarts, the UI
+	$(RUN)pytest -n 2 -m slow
 
 demo: setup ## Run the platform on the embedded data
 	@./quantivista demo

@@ -86,6 +86,7 @@ def test_a_setting_that_does_not_fit_is_named(tmp_path, vendor, name, value, mes
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_bad_rows_are_set_aside_with_a_reason_and_the_rest_goes_on(tmp_path):
     bad = {
         "20100104,BAD,-1,2,1,1,100": "price_not_positive",
@@ -152,6 +153,7 @@ def test_a_partition_off_the_calendar_is_refused_by_the_lake(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_tables_and_running_again_completes_it(tmp_path):
     vendor = write_vendor_files(tmp_path / "vendor", every=40)
     home = tmp_path / "killed"
@@ -188,6 +190,7 @@ def test_a_killed_run_leaves_whole_tables_and_running_again_completes_it(tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_a_second_demo_does_no_work(tmp_path, vendor):
     home = tmp_path / "home"
     assert quantivista(home, vendor, "demo").returncode == 0

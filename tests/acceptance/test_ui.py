@@ -21,9 +21,10 @@ QUIET = [
 BACKFILL_TIMEOUT_MS = 200_000
 PAGE_TIMEOUT_MS = 60_000
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: chromium)"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from tests.integration.postgres_server import postgres_server
 from tests.integration.test_daemon_backfill import MONTHS, ROOT, Platform
 from tests.orchestration.chain import hashes, write_vendor_files
 
+pytestmark = pytest.mark.slow
+
 EVE, LIVE = "2010-08-19T20:00:00Z", "2010-08-20"
 SUMMER = {
     "QUANTIVISTA_HISTORY_START": "2010-06-01",

@@ -27,6 +27,7 @@ BOOK_GROUPS = {
 }
 
 
+@pytest.mark.slow
 # Thirteen runs, each with a build of the marts: 123 s on a busy machine with 2 cores.
 @pytest.mark.timeout(900)
 def test_monthly_runs_equal_the_range_run(whole, tmp_path, vendor_dir):
@@ -35,6 +36,7 @@ def test_monthly_runs_equal_the_range_run(whole, tmp_path, vendor_dir):
     assert hashes(settings) == hashes(whole[0])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_five_successive_daily_runs_equal_the_range_run(whole, tmp_path, vendor_dir):
     closes = [dt.datetime(2010, 8, day, 20, tzinfo=dt.UTC) for day in (16, 17, 18, 19, 20)]
@@ -82,6 +84,7 @@ def test_forty_successive_days_of_the_book_equal_the_range_run(whole):
             ), (day, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_the_number_of_threads_changes_nothing(whole, tmp_path, vendor_dir, threads):
     names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "QUANTIVISTA_THREADS", "RAYON_NUM_THREADS")
