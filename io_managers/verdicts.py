@@ -23,6 +23,7 @@ BARS = ("market_data", "bars")
 EVALUATIONS = ("market_prediction", "evaluations")
 SIGNALS = ("trading_decision", "signals")
 DECISIONS = ("portfolio_coordination", "decisions")
+MODELS = ("market_prediction", "models")
 STATES = ("portfolio_management", "book_states")
 
 
@@ -88,7 +89,9 @@ class Judge:
         """Return the verdict and the canonical hash of each table that a decision rests on.
 
         A month without rows is history before the first model, and passes its checks; a decision of
-        ``session`` rests on rows of that session, and without any its evidence is absent.
+        ``session`` rests on rows of that session, and without any its evidence is absent. Only
+        where the month has no model yet, and no decision names a signal, is there nothing that
+        evaluations and signals could hold.
         """
         rules: Mapping[tuple[str, ...], Callable[[str], Verdict]] = {
             BARS: self.bars,
@@ -100,8 +103,15 @@ class Judge:
         for table in DECISION_EVIDENCE:
             key = tuple(table.split("/"))
             rows, verdict = self.month_of(key, month), rules[key](month)
-            if rows.filter(pl.col("session") == session).is_empty():
+            is_due = key not in (EVALUATIONS, SIGNALS) or self._has_beliefs(month, session)
+            if is_due and rows.filter(pl.col("session") == session).is_empty():
                 absent = f"no_rows_of_session: {session}"
                 verdict = msgspec.structs.replace(verdict, violations=(*verdict.violations, absent))
             found.append((verdict, canonical_hash(rows, primary_keys[key])))
         return found
+
+    def _has_beliefs(self, month: str, session: dt.date) -> bool:
+        """Tell whether a model serves the month, or a decision of the session names a signal."""
+        decided = self.month_of(DECISIONS, month).filter(pl.col("session") == session)
+        named = decided["signal_id"].is_not_null().any()
+        return bool(named) or not self.month_of(MODELS, month).is_empty()
