@@ -73,7 +73,7 @@ def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
         "marts/quantivista.duckdb",
         "from marts.fct_fills group by fill_source",
     ):
-        assert expected in result.output
+        assert expected in result.output, f"{expected!r} is not in\n{result.output}"
     # The answer of the example: fills over FIX told apart from simulated ones.
     assert re.search(r"fix\s+│\s+496 ", result.output)
     assert re.search(r"simulated\s+│\s+1601 ", result.output)
