@@ -37,7 +37,7 @@ def connect(lake: Lake, published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises
     ------
     LakeError
-        When there is neither a mart nor a table.
+        When there is neither a mart nor a table, or the published file is damaged.
     """
     keys = lake.keys()
     if not keys and not published.exists():
@@ -52,14 +52,24 @@ def connect(lake: Lake, published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             # The lake only has names of lower-case letters, digits and underscores.
             connection.execute(f'create view "{group}"."{name}" as from "{group}__{name}"')
         if published.exists():
-            path = str(published).replace("'", "''")
-            connection.execute(f"attach '{path}' as published (read_only)")
+            _attach(connection, published)
             connection.execute("create schema marts")
             for (name,) in connection.execute(MARTS_TABLES).fetchall():
                 connection.execute(f'create view marts."{name}" as from published.marts."{name}"')
         for lock in LOCKS:
             connection.execute(lock)
         yield connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, published: Path) -> None:
+    path = str(published).replace("'", "''")
+    try:
+        connection.execute(f"attach '{path}' as published (read_only)")
+    except duckdb.Error as error:
+        raise LakeError(
+            f"{published} cannot be read: {error}.",
+            remedy="run `quantivista marts --full-refresh`: it is made from the lake",
+        ) from error
 
 
 def answer(connection: duckdb.DuckDBPyConnection, query: str) -> str:

@@ -92,6 +92,13 @@ def test_a_lake_without_marts_answers_and_nothing_at_all_says_what_to_do(home, t
         ask(Lake(tmp_path / "empty"), tmp_path / "none", "select 1")
 
 
+def test_a_damaged_published_file_says_how_to_make_it_anew(home):
+    published(home).write_bytes(published(home).read_bytes()[:5_000])
+    with pytest.raises(LakeError, match=r"quantivista\.duckdb cannot be read") as caught:
+        asked(home, "select 1")
+    assert "--full-refresh" in caught.value.remedy
+
+
 def test_an_empty_table_has_its_columns(home):
     empty = pl.DataFrame(schema={"month": pl.String, "rating": pl.String})
     key = ("market_prediction", "evaluations")
