@@ -11,7 +11,7 @@ from rich.console import Console
 
 from assets.marts import marts_store
 from cli.query import ask, connect
-from cli.shell import run_shell
+from cli.shell import obey, run_shell
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings, read_settings
 
@@ -62,16 +62,18 @@ def dbt_docs(
 
 
 def sql(
-    query: Annotated[str | None, typer.Argument(help="One DuckDB statement.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="DuckDB statements, or `.tables`, `.schema NAME`.")
+    ] = None,
 ) -> None:
     """Ask marts and lake, e.g. "select * from marts.fct_pnl_daily"; a shell without a query."""
     settings = read_settings()
     lake, published = Lake(settings.lake_root), marts_store(settings).path
-    if query is not None:
-        typer.echo(ask(lake, published, query))
-        return
     with connect(lake, published) as connection:
-        run_shell(connection, settings.home / "sql_history")
+        if query is None:
+            run_shell(connection, settings.home / "sql_history")
+        else:
+            typer.echo(obey(connection, query.strip()))
 
 
 def print_example(settings: Settings) -> None:

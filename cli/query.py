@@ -37,7 +37,7 @@ def connect(lake: Lake, published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises
     ------
     LakeError
-        When there is neither a mart nor a table.
+        When there is neither a mart nor a table, or the published file is damaged.
     """
     keys = lake.keys()
     if not keys and not published.exists():
@@ -52,8 +52,7 @@ def connect(lake: Lake, published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             # The lake only has names of lower-case letters, digits and underscores.
             connection.execute(f'create view "{group}"."{name}" as from "{group}__{name}"')
         if published.exists():
-            path = str(published).replace("'", "''")
-            connection.execute(f"attach '{path}' as published (read_only)")
+            _attach(connection, published)
             connection.execute("create schema marts")
             for (name,) in connection.execute(MARTS_TABLES).fetchall():
                 connection.execute(f'create view marts."{name}" as from published.marts."{name}"')
@@ -62,22 +61,45 @@ def connect(lake: Lake, published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+def _attach(connection: duckdb.DuckDBPyConnection, published: Path) -> None:
+    path = str(published).replace("'", "''")
+    try:
+        connection.execute(f"attach '{path}' as published (read_only)")
+    except duckdb.Error as error:
+        raise LakeError(
+            f"{published} cannot be read: {error}.",
+            remedy="run `quantivista marts --full-refresh`: it is made from the lake",
+        ) from error
+
+
 def answer(connection: duckdb.DuckDBPyConnection, query: str) -> str:
-    """Return the answer of a query as a table of text; empty for a statement without one.
+    """Return the answers of a query's statements as tables of text; empty where none has one.
 
     Raises
     ------
     LakeError
-        When the query cannot be understood, names an unknown table, or would touch a file.
+        When the query cannot be understood, names an unknown table, would touch a file, or was
+        interrupted.
     """
     try:
-        found = connection.sql(query)
-        return "" if found is None else str(found)
+        # One by one, each to its end: DuckDB would show the last statement's answer only.
+        found = [_shown(connection, part) for part in connection.extract_statements(query)]
     except duckdb.Error as error:
         raise LakeError(
             f"The query failed: {error}.",
             remedy="`.tables` in `quantivista sql` lists marts and tables, `.schema` their columns",
         ) from error
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C while it computes.
+        raise LakeError(
+            f"The query did not end: {error}.", remedy="ask for fewer rows, e.g. with `limit`"
+        ) from error
+    return "\n".join(table for table in found if table)
+
+
+def _shown(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> str:
+    found = connection.sql(statement)
+    return "" if found is None else str(found)
 
 
 def ask(lake: Lake, published: Path, query: str) -> str:

@@ -57,7 +57,7 @@ def run_shell(connection: duckdb.DuckDBPyConnection, history: Path) -> None:
             if statement in {".quit", ".exit"}:
                 return
             try:
-                shown = _command(connection, statement)
+                shown = obey(connection, statement)
             except LakeError as error:
                 if not interactive:
                     raise
@@ -101,7 +101,14 @@ def _read_line(prompt: str) -> str:
     return line.rstrip("\n")
 
 
-def _command(connection: duckdb.DuckDBPyConnection, statement: str) -> str:
+def obey(connection: duckdb.DuckDBPyConnection, statement: str) -> str:
+    """Return what a statement, or a command that begins with a dot, answers.
+
+    Raises
+    ------
+    LakeError
+        When a statement fails.
+    """
     if statement == ".tables":
         return "\n".join(name for (name,) in connection.execute(TABLES).fetchall())
     if statement.startswith(".schema"):

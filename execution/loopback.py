@@ -33,7 +33,7 @@ class Loopback:
         except (OSError, ValueError) as error:
             raise ExecutionError(
                 f"Nothing is running in {self._state_dir.name!r}.",
-                remedy="start it with `python -m execution` or `python -m execution.venue`",
+                remedy="start it with `quantivista dev` or `quantivista exec run`",
             ) from error
         return found
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+# Errors that only say that a step failed, or failed once too often.
+WRAPPERS = ("Dagster", "Failure", "RetryRequested")
+
 
 def failures_of(events: Iterable[dg.DagsterEvent]) -> list[str]:
     """Return one line per failed step, then one per failed check, each with its first cause."""
@@ -19,7 +22,7 @@ def failures_of(events: Iterable[dg.DagsterEvent]) -> list[str]:
         elif event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
             # Dagster wraps what a step raised, and so does `final`; the step's own error is within.
-            while (error.cls_name or "").startswith(("Dagster", "Failure")) and error.cause:
+            while error.cause and (error.cls_name or "").startswith(WRAPPERS):
                 error = error.cause
             # A failed blocking check ends its step in an error that only repeats the check's name.
             if error.cls_name != "DagsterAssetCheckFailedError":

@@ -30,11 +30,11 @@ from contracts.errors import ConfigurationError
 from domain.market_data.sessions import SESSIONS_AHEAD, SessionTimes
 from ops_store.connection import in_schema, sqlite_url
 
-# The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
 # Calendars are not published further ahead.
 LAST_YEAR = 2100
 # No exchange has closed for longer since 1914.
 LONGEST_CLOSURE_DAYS = 30
+# The last complete session of the embedded data, at its close: 16:00 in New York is 20:00 UTC.
 EMBEDDED_NOW = dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC)
 EMBEDDED_HISTORY_START = dt.date(2009, 8, 1)
 # Schemas beside Dagster's: three tools with a table `alembic_version` each.
@@ -192,8 +192,6 @@ class Settings(BaseSettings):
     @property
     def mlflow_url(self) -> str:
         """Tracking URI of MLflow: its runs and its registry."""
-        if self.postgres_url is not None:
-            return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
         if self.postgres_url is not None:
             return in_schema(self.postgres_url.get_secret_value(), MLFLOW_SCHEMA)
         return sqlite_url(self.home / "mlflow" / "mlflow.db")

@@ -93,9 +93,13 @@ def fill_of(event, session, offset):
     )  # fmt: skip
 
 
-def tick(settings, cursor):
+def tick(settings, cursor, runs=()):
+    """Return what the sensor says after ``fills`` runs up to the cursor with these statuses."""
     defs = build_defs(settings)
     with dg.DagsterInstance.ephemeral() as instance:
+        for status in runs:
+            tags = {"quantivista/reports_upto": cursor}
+            instance.add_run(dg.DagsterRun(job_name="fills", status=status, tags=tags))
         context = dg.build_sensor_context(
             cursor=cursor, repository_def=defs.get_repository_def(), instance=instance
         )
@@ -152,3 +156,32 @@ def test_the_daily_command_books_a_late_report_before_it_decides(live, monkeypat
     monkeypatch.setattr(cli_main, "console", Console(quiet=True))
     cli_main.daily()
     assert jobs == [("fills", range_of(JULY, AUGUST), None), ("daily", None, AUGUST)]
+
+
+def test_reports_whose_run_failed_are_asked_for_again_a_few_times(live, monkeypatch):
+    settings, event, executed = live
+    with ops_store(settings) as store:
+        late = msgspec.structs.replace(fill_of(event, executed, 512), kind="expired")
+        store.append_reports([late])
+    failed, started = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
+    assert "No new" in tick(settings, "1-512", [dg.DagsterRunStatus.SUCCESS]).skip_message
+    assert "repeated" in tick(settings, "1-512", [failed]).skip_message
+    monkeypatch.setattr("sensors.execution_journal.RETRY_AFTER_S", 0.0)
+    again = tick(settings, "1-512", [failed, failed])
+    (request,) = again.run_requests
+    assert (request.run_key, again.cursor) == ("1-512-again-2", "1-512")
+    assert request.tags.items() >= range_of(JULY, AUGUST).items()
+    assert request.tags["quantivista/reports_upto"] == "1-512"
+    assert "under way" in tick(settings, "1-512", [failed, started]).skip_message
+    assert "Remedy" in tick(settings, "1-512", [failed] * 3).skip_message
+    # The next report's run starts from the earliest month that was left, not only from its own.
+    with ops_store(settings) as store:
+        newest = msgspec.structs.replace(
+            fill_of(event, executed, 1_024), kind="acknowledged", session="2010-08-18"
+        )
+        store.append_reports([newest])
+    (request,) = tick(settings, "1-512", [failed]).run_requests
+    assert request.run_key == "1-1024"
+    assert request.tags.items() >= range_of(JULY, AUGUST).items()
+    fills_job(settings, tags=dict(request.tags))
+    assert "No new" in tick(settings, "1-1024", [failed]).skip_message

@@ -8,6 +8,7 @@ from contracts.errors import SourceError
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.lake import Lake
 from orchestration.base import metadata
+from orchestration.base.failures import failures_of
 from orchestration.base.metadata import lake_asset
 
 
@@ -44,8 +45,10 @@ def test_a_share_that_was_away_is_tried_again(tmp_path):
 
 
 def test_a_world_that_stays_away_fails_after_the_last_try(tmp_path):
-    result, tries = materialize(tmp_path, [OSError()] * 9)
+    result, tries = materialize(tmp_path, [OSError("stale file handle")] * 9)
     assert not result.success
+    (cause,) = failures_of(result.all_events)
+    assert cause == "market_data__prices: OSError: stale file handle"
     assert tries == 1 + metadata.RETRIES.max_retries
 
 

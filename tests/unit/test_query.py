@@ -1,6 +1,7 @@
 """The SQL shell answers from marts and lake, and cannot be talked into touching a file."""
 
 import io
+from unittest.mock import create_autospec
 
 import duckdb
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.query import ask, connect
+from cli.query import answer, ask, connect
 from cli.shell import run_shell
 from contracts.errors import LakeError
 from io_managers.lake import Lake
@@ -91,6 +92,13 @@ def test_a_lake_without_marts_answers_and_nothing_at_all_says_what_to_do(home, t
         ask(Lake(tmp_path / "empty"), tmp_path / "none", "select 1")
 
 
+def test_a_damaged_published_file_says_how_to_make_it_anew(home):
+    published(home).write_bytes(published(home).read_bytes()[:5_000])
+    with pytest.raises(LakeError, match=r"quantivista\.duckdb cannot be read") as caught:
+        asked(home, "select 1")
+    assert "--full-refresh" in caught.value.remedy
+
+
 def test_an_empty_table_has_its_columns(home):
     empty = pl.DataFrame(schema={"month": pl.String, "rating": pl.String})
     key = ("market_prediction", "evaluations")
@@ -125,6 +133,21 @@ def test_the_last_statement_of_a_pipe_needs_no_semicolon_and_a_failing_one_ends_
         typed(monkeypatch, home, ["select * from nothing;", "select 99;"])
 
 
+def test_every_statement_of_a_line_is_answered_in_its_order(home):
+    found = asked(home, "create table t as select 41 as x; from t; drop table t; select ';' as y;")
+    assert "41" in found
+    assert "│ ;" in found
+
+
+def test_ctrl_c_ends_a_query_and_not_the_shell(home):
+    # DuckDB answers the signal with this error and no duckdb.Error, at a moment of its choosing.
+    connection = create_autospec(duckdb.DuckDBPyConnection, instance=True)
+    connection.extract_statements.return_value = ["select 1"]
+    connection.sql.side_effect = RuntimeError("Query interrupted")
+    with pytest.raises(LakeError, match="interrupted"):
+        answer(connection, "select 1")
+
+
 def test_a_terminal_reports_a_mistake_and_goes_on(home, monkeypatch, capsys):
     typed_lines = iter(["select * from nothing;", KeyboardInterrupt, "select 6 * 7;", EOFError])
 
@@ -148,6 +171,8 @@ def test_the_command_asks_and_opens_the_shell(home, monkeypatch):
     monkeypatch.setenv("QUANTIVISTA_HOME", str(home))
     one = CliRunner().invoke(app, ["sql", "select quantity from marts.fct_fills"])
     assert (one.exit_code, "42" in one.output) == (0, True)
+    tables = CliRunner().invoke(app, ["sql", " .tables"])
+    assert (tables.exit_code, "marts.fct_fills\n" in tables.output) == (0, True)
     shell = CliRunner().invoke(app, ["sql"], input="select quantity * 2 from marts.fct_fills;\n")
     assert (shell.exit_code, "84" in shell.output) == (0, True)
     refused = CliRunner().invoke(app, ["sql", "select * from portfolio_management.nothing"])
