@@ -6,7 +6,13 @@ import dagster as dg
 import polars as pl
 
 from domain.portfolio_management.benchmark import benchmark_sector_returns
-from domain.reporting.months import REPORT_TABLES, REPORTS_SCHEMA, month_inputs, report_row
+from domain.reporting.months import (
+    REPORT_TABLES,
+    REPORTS_SCHEMA,
+    by_session,
+    month_inputs,
+    report_row,
+)
 from domain.reporting.report import render_report
 from io_managers.canonical import canonical_hash
 from io_managers.reports import ReportStore
@@ -43,6 +49,7 @@ def reporting_assets(
         instruments: pl.DataFrame,
         **tables: pl.DataFrame,
     ) -> pl.DataFrame:
+        tables = {name: by_session(table) for name, table in tables.items()}
         sectors = benchmark_sector_returns(bars, settings.sessions(), instruments)
         rows = []
         for month in context.partition_keys:

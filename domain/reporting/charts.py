@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -290,7 +291,8 @@ def _counted(counts: pl.DataFrame, field: str, color: str, title: str) -> AnyCha
 
 
 def _inline(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
-    return alt.InlineData(values=list(rows))
+    # As text: Altair copies and validates rows one by one, and again for every layer above them.
+    return alt.InlineData(values=json.dumps(rows), format=alt.DataFormat(type="json"))
 
 
 def _styled(

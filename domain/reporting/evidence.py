@@ -232,9 +232,11 @@ def trial_balance(cash_entries: pl.DataFrame) -> TrialBalance:
     """
     debits: dict[str, int] = {}
     credits_: dict[str, int] = {}
-    for debit, credit, amount in cash_entries.select("debit", "credit", "amount_minor").iter_rows():
-        debits[_account(debit)] = debits.get(_account(debit), 0) + amount
-        credits_[_account(credit)] = credits_.get(_account(credit), 0) + amount
+    # Sums of integers: they do not depend on the order of the rows.
+    for side, sums in (("debit", debits), ("credit", credits_)):
+        totals = cash_entries.group_by(side).agg(pl.col("amount_minor").sum())
+        for account, amount in totals.iter_rows():
+            sums[_account(account)] = sums.get(_account(account), 0) + amount
     rows = tuple(
         (
             name,

@@ -56,6 +56,11 @@ REPORTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
+def by_session(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table in the order reports read it, so that not every month's report sorts it."""
+    return table.sort("session", maintain_order=True) if "session" in table.columns else table
+
+
 def month_inputs(
     month: str,
     tables: Mapping[str, pl.DataFrame],
