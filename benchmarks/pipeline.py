@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,16 +99,20 @@ def command(home: Path, *words: str) -> Spent:
 
 
 def breakdown(home: Path, job: str) -> dict[str, float]:
-    """Split the newest run of a job into seconds of computing, reading, writing and bookkeeping.
+    """Split the newest run of a job into seconds of computing, reading, writing and bookkeeping."""
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        run = instance.get_runs(dg.RunsFilter(job_name=job), limit=1)[0]
+        return split(instance.all_logs(run.run_id))
+
+
+def split(entries: Sequence[dg.EventLogEntry]) -> dict[str, float]:
+    """Split the time between a run's events into what it was spent on.
 
     The log has an event at the end of each part of a step; what lies between two of them belongs to
     the later one. Dagster's bookkeeping is one event per table and month, and the run's own.
     """
     kinds = {"STEP_OUTPUT": "computing_s", "LOADED_INPUT": "reading_s"}
     spent = dict.fromkeys((*kinds.values(), "writing_s", "bookkeeping_s"), 0.0)
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        run = instance.get_runs(dg.RunsFilter(job_name=job), limit=1)[0]
-        entries = instance.all_logs(run.run_id)
     for earlier, later in itertools.pairwise(entries):
         before, kind = (
             e.dagster_event.event_type_value if e.dagster_event else "" for e in (earlier, later)

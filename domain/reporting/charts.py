@@ -292,7 +292,7 @@ def _counted(counts: pl.DataFrame, field: str, color: str, title: str) -> AnyCha
 
 def _inline(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
     # As text: Altair copies and validates rows one by one, and again for every layer above them.
-    return alt.InlineData(values=json.dumps(rows), format=alt.DataFormat(type="json"))
+    return alt.InlineData(values=json.dumps(rows), format={"type": "json"})
 
 
 def _styled(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.integration.test_daemon_backfill import Platform
+from tests.integration.dagster_platform import Platform
 from tests.orchestration.chain import write_vendor_files
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from cli.instance import dagster_yaml
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
+from tests.integration.dagster_platform import ROOT, Platform
 from tests.integration.postgres_server import postgres_server
-from tests.integration.test_daemon_backfill import MONTHS, ROOT, Platform
+from tests.integration.test_daemon_backfill import MONTHS
 from tests.orchestration.chain import hashes, write_vendor_files
 
 pytestmark = pytest.mark.slow
