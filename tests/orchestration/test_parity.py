@@ -29,7 +29,6 @@ BOOK_GROUPS = {
 
 @pytest.mark.slow
 # Thirteen runs, each with a build of the marts: 123 s on a busy machine with 2 cores.
-@pytest.mark.timeout(900)
 def test_monthly_runs_equal_the_range_run(whole, tmp_path, vendor_dir):
     settings = Settings(home=tmp_path, vendor_dir=vendor_dir)
     run(settings, [(month, month) for month in MONTHS])
@@ -37,7 +36,6 @@ def test_monthly_runs_equal_the_range_run(whole, tmp_path, vendor_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_five_successive_daily_runs_equal_the_range_run(whole, tmp_path, vendor_dir):
     closes = [dt.datetime(2010, 8, day, 20, tzinfo=dt.UTC) for day in (16, 17, 18, 19, 20)]
     july = Settings(

@@ -53,8 +53,6 @@ def test_a_second_command_in_the_same_home_is_refused(tmp_path, monkeypatch):
         pytest.fail("two commands at once")
 
 
-# 181 s beside other test suites on a machine with 2 cores.
-@pytest.mark.timeout(600)
 def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
     monkeypatch.setenv("QUANTIVISTA_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
