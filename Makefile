@@ -35,7 +35,7 @@ test: setup-test ## Lint and run the test suite
 	$(RUN)pytest -n 2 -m "not slow"
 
 test-slow: setup-test ## The tests that take whole runs: parity, kills, Postgres restarts, the UI
-	$(RUN)pytest -n 2 -m slow
+	$(RUN)pytest -n 2 --dist loadscope -m slow
 
 demo: setup ## Run the platform on the embedded data
 	@./quantivista demo
