@@ -17,6 +17,15 @@ WRITTEN = (
     "# Written by `quantivista init` from deploy/dagster.yaml; delete this line to keep changes."
 )
 
+# Where no Postgres is set. The directory comes from the environment: a home can be moved.
+SQLITE_STORAGE = {
+    "custom": {
+        "module": "orchestration.base.sqlite_storage",
+        "class": "SwiftSqliteStorage",
+        "config": {"base_dir": {"env": "DAGSTER_HOME"}},
+    }
+}
+
 # Marks a directory as made by the platform, so that `clean` never deletes anything else.
 OWNED = ".quantivista-home"
 # What may lie in a new home directory before the first command has marked it.
@@ -46,7 +55,7 @@ def dagster_yaml(*, postgres: bool) -> str:
     """Return the instance's configuration, with storage in Postgres or in the home directory."""
     document = yaml.safe_load(DEPLOYED.read_text(encoding="utf-8"))
     if not postgres:
-        del document["storage"]
+        document["storage"] = SQLITE_STORAGE
     return f"{WRITTEN}\n{yaml.safe_dump(document, sort_keys=False)}"
 
 
