@@ -55,7 +55,7 @@ def market_data_assets(
             store.get(vendor_drops.row(by_predicate=pl.col("name") == name, named=True)["sha256"])
             for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
         )
-        return instrument_master(read_rows(bars)["symbol"], read_symbols(symbols))
+        return instrument_master(read_rows(bars), read_symbols(symbols))
 
     outs = {
         "bars": spec(

@@ -137,6 +137,19 @@ def step_seconds(entries: Sequence[dg.EventLogEntry]) -> dict[str, float]:
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
 
+def failures(entries: Sequence[dg.EventLogEntry]) -> dict[str, str]:
+    """Return what each failed step said."""
+    found = {}
+    for entry in entries:
+        event = entry.dagster_event
+        if entry.step_key and event is not None and event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            found[entry.step_key] = error.message.strip() if error else str(event.message)
+    return found
+
+
 def logged(home: Path, launched: float) -> list[dict[str, Any]]:
     """Return what the event log says of each run of the backfill launched at a POSIX time."""
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
@@ -156,6 +169,7 @@ def logged(home: Path, launched: float) -> list[dict[str, Any]]:
                 **{name: round(value, 1) for name, value in parts.items()},
                 "bookkeeping_share": round(parts["bookkeeping_s"] / whole, 3) if whole else None,
                 "steps_s": step_seconds(entries),
+                "failures": failures(entries),
             }
         )
     return found

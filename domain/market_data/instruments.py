@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import polars as pl
 
 from contracts.errors import SourceError
-from domain.market_data.reference import RENAMES
+from domain.market_data.reference import with_permanent_ids
 
 UNKNOWN = "unknown"
 # ISO 10383 gives XXXX to "no market": the vendor does not say where an instrument is listed.
@@ -57,13 +57,13 @@ def read_symbols(data: bytes) -> pl.DataFrame:
     )
 
 
-def instrument_master(symbols: pl.Series, listed: pl.DataFrame) -> pl.DataFrame:
+def instrument_master(rows: pl.DataFrame, listed: pl.DataFrame) -> pl.DataFrame:
     """Return one row per instrument that has ever had a row in the vendor's price file.
 
     Parameters
     ----------
-    symbols : pl.Series
-        Symbols of the price file.
+    rows : pl.DataFrame
+        Result of ``read_rows``. A symbol that was another instrument's before belongs to both.
     listed : pl.DataFrame
         Result of ``read_symbols``. An instrument takes the entry of any of its symbols.
 
@@ -72,25 +72,28 @@ def instrument_master(symbols: pl.Series, listed: pl.DataFrame) -> pl.DataFrame:
     pl.DataFrame
         instrument_id, symbol (the first one), name, sector, industry, mic, currency.
     """
-    permanent = {spell.symbol: spell.instrument_id for spell in RENAMES}
-    described = {row[0]: row[1:] for row in listed.iter_rows()}
-    rows: dict[str, dict[str, str]] = {}
-    # A first symbol comes before the ones it was renamed to, so that it wins.
-    for symbol in sorted(set(symbols.drop_nulls()), key=lambda s: (s in permanent, s)):
-        identity = permanent.get(symbol, f"US.{symbol}")
-        name, sector, industry = described.get(symbol, (UNKNOWN,) * 3)
-        known = rows.get(identity)
-        if known is None or known["sector"] == UNKNOWN:
-            rows[identity] = {
-                "instrument_id": identity,
-                "symbol": identity.removeprefix("US."),
-                "name": name,
-                "sector": sector,
-                "industry": industry,
-                "mic": MIC_UNKNOWN,
-                "currency": "USD",
-            }
-    columns = ("instrument_id", "symbol", "name", "sector", "industry", "mic", "currency")
-    return pl.DataFrame(list(rows.values()), schema=dict.fromkeys(columns, pl.String)).sort(
-        "instrument_id"
+    dated = rows.filter(pl.col("symbol").is_not_null()).select(
+        (pl.lit("US.") + pl.col("symbol")).alias("instrument_id"),
+        "symbol",
+        pl.col("date").str.to_date("%Y%m%d", strict=False).alias("session"),
     )
+    first = pl.lit("US.") + pl.col("symbol") == pl.col("instrument_id")
+    named = (
+        with_permanent_ids(dated)
+        .unique(["instrument_id", "symbol"])
+        .join(listed, on="symbol", how="left")
+    )
+    # The first symbol's entry wins; a later one stands in where the list does not know it.
+    described = named.sort(
+        "instrument_id",
+        pl.col("sector").is_null() | (pl.col("sector") == UNKNOWN),
+        ~first,
+        "symbol",
+    ).unique("instrument_id", keep="first", maintain_order=True)
+    return described.select(
+        "instrument_id",
+        pl.col("instrument_id").str.strip_prefix("US.").alias("symbol"),
+        pl.col("name", "sector", "industry").fill_null(UNKNOWN),
+        pl.lit(MIC_UNKNOWN).alias("mic"),
+        pl.lit("USD").alias("currency"),
+    ).sort("instrument_id")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import SourceError
+from domain.market_data.instruments import instrument_master, read_symbols
 from domain.market_data.normalise import HEADER, normalise, read_rows
 from sources.file_drops import DropStore, embedded_drop, make_drop
 
@@ -122,3 +123,25 @@ def test_the_embedded_file_is_what_its_traps_say():
     assert "extreme_range" in flash_crash["quality_flags"].item()
     citigroup = result.bars.filter(symbol="C", session=dt.date(2009, 12, 18))
     assert "volume_saturated" in citigroup["quality_flags"].item()
+
+
+def test_a_symbol_that_two_instruments_bore_belongs_to_both():
+    # Until 2010-06-22 the symbol of NextEra was somebody else's to use; from then on US.FPL's.
+    lines = [
+        ",".join(HEADER),
+        "20100621,FPL,50,51,49,50,1000",
+        "20100621,NEE,10,11,9,10,1000",
+        "20100623,NEE,50,51,49,50,1000",
+        "not a date,NEE,50,51,49,50,1000",
+        "20100623,ZZZ,1,1,1,1,1",
+    ]
+    listed = read_symbols(
+        b'<symbols><symbol ticker="NEE" name="NextEra" sector="Utilities" industry="Electric"/>'
+        b"</symbols>"
+    )
+    master = instrument_master(read_rows("\n".join(lines).encode()), listed)
+    assert master.select("instrument_id", "symbol", "sector").rows() == [
+        ("US.FPL", "FPL", "Utilities"),
+        ("US.NEE", "NEE", "Utilities"),
+        ("US.ZZZ", "ZZZ", "unknown"),
+    ]
