@@ -85,6 +85,11 @@ OUTS = {
         description="One row is one double entry: the debited account receives what the credited "
         "one gives. Grain: entry. Units: cents. Consumers: 09, 15.",
     ),
+    "reservations": spec(
+        "14", "reservations", primary_key=["reservation_id"], kinds={"polars"},
+        description="One row is what became of the cash reserved for one order: posted by its "
+        "fills, or released. Grain: order. Units: cents. Consumers: 09, 15.",
+    ),
     # Last: a month's closing state exists only when its other tables were written.
     "book_states": spec(
         "07", "book_states", primary_key=["month"], kinds={"polars"},

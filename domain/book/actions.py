@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from domain.book.ledger import CASH, SPECIAL_DIVIDEND, Ledger, trading_account
+from domain.book.ledger import Ledger, trading_account
 from domain.book.market import Market
 from domain.book.state import Position, price_ticks, value_minor
 from domain.market_data.reference import CorporateAction
@@ -36,9 +36,8 @@ def _split(ledger: Ledger, held: Position, action: CorporateAction, open_ticks: 
     ratio = action.ratio or 1.0
     whole, in_lieu_minor = _whole_and_in_lieu(held.quantity * ratio, open_ticks)
     name = action.instrument_id
-    ledger.post(
-        CASH, trading_account(name), in_lieu_minor, cause="cash_in_lieu", reference=f"{name}:split"
-    )
+    account, reference = trading_account(name), f"{name}:split"
+    ledger.post(ledger.cash, account, in_lieu_minor, cause="cash_in_lieu", reference=reference)
     if whole:
         ticks = round(held.price_ticks / ratio)
         ledger.positions[name] = Position(
@@ -62,7 +61,10 @@ def _dividend(ledger: Ledger, held: Position, action: CorporateAction) -> None:
     amount_minor = value_minor(held.quantity, price_ticks(action.cash_usd or 0.0))
     name = action.instrument_id
     reference = f"{name}:{action.ex_session}"
-    ledger.post(CASH, SPECIAL_DIVIDEND, amount_minor, cause="special_dividend", reference=reference)
+    ledger.post(
+        ledger.cash, ledger.special_dividend, amount_minor, cause="special_dividend",
+        reference=reference,
+    )  # fmt: skip
     ledger.adjust(
         name, cause="special_dividend", before=held.quantity, after=held.quantity,
         cash_minor=amount_minor, source=action.source,
@@ -87,7 +89,7 @@ def _spin_off(ledger: Ledger, held: Position, action: CorporateAction, market: M
     reference, account = f"{name}:{action.ex_session}", trading_account(received)
     moved_minor = worth_minor + in_lieu_minor
     ledger.post(account, trading_account(name), moved_minor, cause="spin_off", reference=reference)
-    ledger.post(CASH, account, in_lieu_minor, cause="cash_in_lieu", reference=reference)
+    ledger.post(ledger.cash, account, in_lieu_minor, cause="cash_in_lieu", reference=reference)
     before = ledger.positions.get(received, Position(0, 0, ticks, market.session))
     if quantity:
         basis_minor = before.cost_basis_minor + worth_minor
@@ -110,10 +112,8 @@ def close_ended(ledger: Ledger, stale_sessions_max: int) -> None:
         if held.stale_sessions <= stale_sessions_max:
             continue
         amount_minor = held.market_value_minor
-        reference = f"{name}:{held.price_session}"
-        ledger.post(
-            CASH, trading_account(name), amount_minor, cause="data_ended", reference=reference
-        )
+        account, reference = trading_account(name), f"{name}:{held.price_session}"
+        ledger.post(ledger.cash, account, amount_minor, cause="data_ended", reference=reference)
         ledger.positions.pop(name)
         ledger.adjust(
             name, cause="data_ended", before=held.quantity, after=0, cash_minor=amount_minor,

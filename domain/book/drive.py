@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from domain.book.live import IssuedDecisions, without_unissued
+from domain.book.live import IssuedDecisions, unissued
 from domain.book.market import Bar, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rows import (
@@ -23,6 +23,7 @@ from domain.book.rows import (
     PositionRow,
     RebalanceRow,
     ReplayRow,
+    ReservationRow,
     TradeRow,
 )
 from domain.book.state import BookState, price_ticks
@@ -38,6 +39,7 @@ TABLES: Mapping[str, type[msgspec.Struct]] = {
     "adjustments": AdjustmentRow,
     "rebalance_requests": RebalanceRow,
     "cash_entries": CashRow,
+    "reservations": ReservationRow,
     "equity": EquityRow,
     "replay": ReplayRow,
 }
@@ -83,10 +85,10 @@ def drive(
     recomputed: BookState | None = None
     for market in markets:
         frozen = handed.get(market.session)
-        pending = without_unissued(state.pending, handed)
-        if pending != state.pending:
-            state = msgspec.structs.replace(state, pending=pending)
-        state, events = step(state, market, signals(market.session), fills, policy, frozen)
+        withdrawn = unissued(state.pending, handed)
+        state, events = step(
+            state, market, signals(market.session), fills, policy, frozen, withdrawn
+        )
         _collect(rows, events)
         if went_live is not None and market.session == went_live.session:
             recomputed, state = state, went_live
@@ -104,6 +106,7 @@ def _collect(rows: dict[str, list[msgspec.Struct]], events: StepEvents) -> None:
     if events.ledger is not None:
         rows["adjustments"].extend(events.ledger.adjustments)
         rows["cash_entries"].extend(events.ledger.entries)
+        rows["reservations"].extend(events.ledger.reservations)
     if events.rebalance is not None:
         rows["rebalance_requests"].append(events.rebalance.request)
         rows["decisions"].extend(events.rebalance.decisions)

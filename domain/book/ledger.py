@@ -1,18 +1,32 @@
-"""The working copy of a state inside one step, and the double entries it leaves behind."""
+"""The working copy of a state inside one step: positions, and cash by the ledger of workflow 14."""
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Iterable, Sequence
 
-from contracts.envelope import event_id
+import msgspec
+
+from contracts.envelope import digest, event_id
 from contracts.errors import BookError
-from domain.book.rows import AdjustmentRow, CashRow
-from domain.book.state import BookState, Position, value_minor
+from domain.book.market import Fill, Market
+from domain.book.rows import AdjustmentRow, CashRow, ReservationRow
+from domain.book.state import BookState, PendingOrder, Position, value_minor
+from domain.cash_management.accounts import Account, AccountKind, Limit
+from domain.cash_management.chart import CAPITAL, CASH, FEE, OVERDRAFT, SPECIAL_DIVIDEND, account_in
+from domain.cash_management.ledger import LedgerState, WorkingLedger
+from domain.cash_management.operations import Occasion, release, reserve_order, settle_fill
+from domain.cash_management.transfers import (
+    Booking,
+    Outcome,
+    PendingStatus,
+    Reservation,
+    Transfer,
+    TransferKind,
+)
 
-CASH = "asset:cash"
-CAPITAL = "equity:capital"
-COMMISSION = "expense:commission"
-SPECIAL_DIVIDEND = "income:special_dividend"
+_MOVES = frozenset({TransferKind.SINGLE, TransferKind.POST})
+# Ids of a fill's legs begin with this much of a digest, and add which leg they are.
+_ID_CHARS = 40
 
 
 def trading_account(instrument_id: str) -> str:
@@ -24,15 +38,37 @@ class Ledger:
     """Cash and positions while a step changes them. Every change of cash is a double entry."""
 
     def __init__(
-        self, state: BookState, session: dt.date, currency: str, identity: tuple[str, str]
+        self, state: BookState, market: Market, currency: str, identity: tuple[str, str]
     ) -> None:
-        self.session = session
+        self.session = market.session
         self.currency = currency
-        self.cash_minor = state.cash_minor
+        self.cash = account_in(CASH, currency)
+        self.capital = account_in(CAPITAL, currency)
+        self.special_dividend = account_in(SPECIAL_DIVIDEND, currency)
         self.positions = dict(state.positions)
         self.entries: list[CashRow] = []
         self.adjustments: list[AdjustmentRow] = []
+        self.reservations: list[ReservationRow] = []
+        self._overdraft = account_in(OVERDRAFT, currency)
+        self._open_ns, self._close_ns = market.open_ns, market.close_ns
+        self._expires_ns = market.next_close_ns
         self._policy_hash, self._logic_version = identity
+        self._reserved = {
+            order.cl_ord_id: _reservation(order, self.cash, currency)
+            for order in state.pending
+            if order.reserved_minor
+        }
+        self._working = WorkingLedger(_ledger_state(state, currency, self._reserved))
+
+    @property
+    def cash_minor(self) -> int:
+        """What is in the cash account, reserved or not, less what was overdrawn."""
+        return self._balance(self.cash) - self._balance(self._overdraft)
+
+    def totals(self) -> dict[str, tuple[int, int, int, int]]:
+        """Return every account's debits and credits, posted and pending, by its id."""
+        accounts = self._working.state().accounts
+        return {name: accounts[name].totals for name in sorted(accounts)}
 
     def post(
         self, debit: str, credit: str, amount_minor: int, *, cause: str, reference: str
@@ -42,40 +78,139 @@ class Ledger:
             return
         if amount_minor < 0:
             debit, credit, amount_minor = credit, debit, -amount_minor
-        if debit == credit:
-            raise BookError(
-                f"Entry of {amount_minor} for {reference} debits and credits {debit}.",
-                remedy="an entry moves value between two accounts",
-            )
-        if debit == CASH:
-            self.cash_minor += amount_minor
-        if credit == CASH:
-            self.cash_minor -= amount_minor
-        sequence = len(self.entries)
-        payload = (debit, credit, amount_minor, self.currency, cause)
-        identity = event_id(
-            event_type="CashMovementPostedEvent",
-            key=f"{reference}:{sequence}",
-            session=self.session.isoformat(),
-            round_number=0,
-            payload=payload,
-            input_digests=[reference],
-            policy_hash=self._policy_hash,
-            logic_version=self._logic_version,
+        number = f"{reference}:{cause}:{len(self.entries)}"
+        transfer = Transfer(
+            id=digest((self.session.isoformat(), number)),
+            debit_account=debit,
+            credit_account=credit,
+            amount_minor=amount_minor,
+            currency=self.currency,
+            event_time_ns=self._open_ns,
+            cause=cause,
+            reference=reference,
         )
-        self.entries.append(
-            CashRow(
-                identity, self.session, sequence, debit, credit, amount_minor, self.currency,
-                cause, reference,
-            )
-        )  # fmt: skip
+        self._book((transfer,))
 
-    def trade(self, instrument_id: str, quantity: int, price_ticks: int, reference: str) -> int:
-        """Book a signed quantity at a price; return the notional in minor units, unsigned."""
-        amount_minor = value_minor(quantity, price_ticks)
-        self.post(
-            trading_account(instrument_id), CASH, amount_minor, cause="trade", reference=reference
+    def fund(self, amount_minor: int) -> None:
+        """Bring in the capital that the book begins with."""
+        self.post(self.cash, self.capital, amount_minor, cause="capital", reference="initial")
+
+    def settle(self, order: PendingOrder, fill: Fill) -> int:
+        """Book a fill of an order against its reservation; return the notional, unsigned."""
+        amount_minor = value_minor(abs(fill.quantity), fill.price_ticks)
+        self._hold(order.instrument_id, fill.quantity, fill.price_ticks)
+        reserved = self._reserved.get(order.cl_ord_id)
+        pending = reserved or _reservation(order, self.cash, self.currency)
+        at = Occasion(
+            id=digest((self.session.isoformat(), order.cl_ord_id, fill.exec_id))[:_ID_CHARS],
+            currency=self.currency,
+            # Nothing settles before it was reserved, whatever a broker's clock says.
+            event_time_ns=max(fill.transact_ns, pending.event_time_ns),
+            reference=fill.exec_id,
         )
+        legs = settle_fill(
+            at,
+            reservation=pending,
+            left_minor=self._left(pending.id),
+            amount_minor=amount_minor,
+            fee_minor=max(0, fill.commission_minor),
+            cash=self.cash,
+        )
+        self._book(legs)
+        # A rebate is a fee the other way round.
+        rebate_minor = max(0, -fill.commission_minor)
+        fee = account_in(FEE, self.currency)
+        self.post(self.cash, fee, rebate_minor, cause="fee", reference=fill.exec_id)
+        return amount_minor
+
+    def release_unneeded(self, orders: Iterable[PendingOrder], fills: Sequence[Fill]) -> None:
+        """Void what the fills will not need, before any is booked.
+
+        One order's surplus would otherwise stand in the way of another that costs more than it
+        reserved.
+        """
+        needed: dict[str, int] = {}
+        for fill in fills:
+            worth_minor = value_minor(abs(fill.quantity), fill.price_ticks)
+            needed[fill.cl_ord_id] = needed.get(fill.cl_ord_id, 0) + worth_minor
+        for order in orders:
+            self._release(order, needed.get(order.cl_ord_id, 0))
+
+    def _release(self, order: PendingOrder, needed_minor: int) -> None:
+        """Void all of an order's reservation but what its fills need, and say what became of it."""
+        pending = self._reserved.get(order.cl_ord_id)
+        if pending is None:
+            return
+        posted_minor = min(pending.amount_minor, needed_minor)
+        rest_minor = pending.amount_minor - posted_minor
+        if rest_minor:
+            at = Occasion(
+                id=digest((self.session.isoformat(), pending.id, "release")),
+                currency=self.currency,
+                event_time_ns=self._open_ns,
+                reference=order.cl_ord_id,
+            )
+            void = release(at, reservation=pending)[0]
+            self._book((msgspec.structs.replace(void, amount_minor=rest_minor),))
+        self.reservations.append(
+            ReservationRow(
+                reservation_id=pending.id,
+                session=self.session,
+                decision_session=order.decision_session,
+                decision_id=order.decision_id,
+                cl_ord_id=order.cl_ord_id,
+                instrument_id=order.instrument_id,
+                side="buy" if order.quantity > 0 else "sell",
+                reserved_minor=pending.amount_minor,
+                posted_minor=posted_minor,
+                released_minor=rest_minor,
+                currency=self.currency,
+            )
+        )
+
+    def reserve(self, orders: Sequence[PendingOrder]) -> tuple[PendingOrder, ...]:
+        """Reserve the orders' worth at their arrival prices; return them with what is reserved.
+
+        A buy reserves cash that is there. Where all buys are worth more, because sells of the same
+        open are to pay for them, each reserves its share of what there is: the rest is taken when
+        the sells have brought it.
+        """
+        worths = {o.cl_ord_id: value_minor(abs(o.quantity), o.arrival_ticks) for o in orders}
+        buys_minor = sum(worths[o.cl_ord_id] for o in orders if o.quantity > 0)
+        available_minor = max(0, self._account(self.cash).available_minor)
+        reserved = []
+        for order in orders:
+            amount_minor = worths[order.cl_ord_id]
+            if order.quantity > 0 and buys_minor > available_minor:
+                amount_minor = amount_minor * available_minor // buys_minor
+            with_amount = msgspec.structs.replace(
+                order, reserved_minor=amount_minor, reserved_ns=self._close_ns,
+                expires_ns=self._expires_ns,
+            )  # fmt: skip
+            if amount_minor:
+                self._book((_reservation(with_amount, self.cash, self.currency),))
+            reserved.append(with_amount)
+        return tuple(reserved)
+
+    def repay(self) -> None:
+        """Pay an overdraft back as far as the cash reaches."""
+        owed_minor = self._balance(self._overdraft)
+        amount_minor = min(owed_minor, max(0, self._account(self.cash).available_minor))
+        self.post(
+            self._overdraft, self.cash, amount_minor, cause="overdraft_repaid", reference="repaid"
+        )
+
+    def adjust(
+        self, instrument_id: str, *, cause: str, before: int, after: int, cash_minor: int,
+        source: str,
+    ) -> None:  # fmt: skip
+        """Record a change of a holding that is no trade."""
+        self.adjustments.append(
+            AdjustmentRow(self.session, instrument_id, cause, before, after, cash_minor, source)
+        )
+
+    def _hold(self, instrument_id: str, quantity: int, price_ticks: int) -> None:
+        amount_minor = value_minor(quantity, price_ticks)
         held = self.positions.get(instrument_id)
         before = held.quantity if held else 0
         after = before + quantity
@@ -90,13 +225,132 @@ class Ledger:
             self.positions.pop(instrument_id, None)
         else:
             self.positions[instrument_id] = Position(after, basis, price_ticks, self.session)
-        return abs(amount_minor)
 
-    def adjust(
-        self, instrument_id: str, *, cause: str, before: int, after: int, cash_minor: int,
-        source: str,
-    ) -> None:  # fmt: skip
-        """Record a change of a holding that is no trade."""
-        self.adjustments.append(
-            AdjustmentRow(self.session, instrument_id, cause, before, after, cash_minor, source)
+    # The ledger ------------------------------------------------------------------------------
+
+    def _book(self, transfers: Sequence[Transfer]) -> None:
+        """Book linked transfers, drawing an overdraft where cash that is not there has left."""
+        for transfer in transfers:
+            self._open(transfer.debit_account)
+            self._open(transfer.credit_account)
+        outcomes = self._submit(transfers)
+        if Outcome.EXCEEDS_DEBITS in outcomes:
+            # What happened has to be booked; it shows as what it is, money of somebody else.
+            self._open(self._overdraft)
+            leaving = sum(self._leaving_minor(transfer) for transfer in transfers)
+            lacking_minor = leaving - self._account(self.cash).available_minor
+            self.post(
+                self.cash, self._overdraft, lacking_minor, cause="overdraft",
+                reference=transfers[0].reference,
+            )  # fmt: skip
+            outcomes = self._submit(transfers)
+        refused = [one for one in outcomes if one is not Outcome.OK]
+        if refused:
+            first = transfers[0]
+            raise BookError(
+                f"The ledger refuses {first.cause} {first.reference} of {first.amount_minor} from "
+                f"{first.credit_account} to {first.debit_account}: {', '.join(refused)}.",
+                remedy="an entry moves value between two accounts, once",
+            )
+        for transfer in transfers:
+            if transfer.kind in _MOVES:
+                self._enter(transfer)
+
+    def _leaving_minor(self, transfer: Transfer) -> int:
+        """Return by how much a transfer lowers what is available."""
+        if transfer.kind is not TransferKind.SINGLE:
+            return 0
+        sign = (transfer.credit_account == self.cash) - (transfer.debit_account == self.cash)
+        return sign * transfer.amount_minor
+
+    def _submit(self, transfers: Sequence[Transfer]) -> list[Outcome]:
+        return [result.outcome for result in self._working.submit(transfers, self._open_ns)]
+
+    def _enter(self, transfer: Transfer) -> None:
+        sequence = len(self.entries)
+        debit, credit, amount_minor = (
+            transfer.debit_account, transfer.credit_account, transfer.amount_minor
+        )  # fmt: skip
+        identity = event_id(
+            event_type="CashMovementPostedEvent",
+            key=f"{transfer.reference}:{sequence}",
+            session=self.session.isoformat(),
+            round_number=0,
+            payload=(debit, credit, amount_minor, self.currency, transfer.cause),
+            input_digests=[transfer.reference],
+            policy_hash=self._policy_hash,
+            logic_version=self._logic_version,
         )
+        self.entries.append(
+            CashRow(
+                identity, self.session, sequence, debit, credit, amount_minor, self.currency,
+                transfer.cause, transfer.reference,
+            )
+        )  # fmt: skip
+
+    def _open(self, name: str) -> None:
+        if not self._working.has_account(name):
+            self._working.open_accounts([account_of(name, self.currency)])
+
+    def _account(self, name: str) -> Account:
+        self._open(name)
+        return self._working.account(name)
+
+    def _balance(self, name: str) -> int:
+        return self._account(name).balance_minor if self._working.has_account(name) else 0
+
+    def _left(self, reservation_id: str) -> int:
+        found = self._working.reservation(reservation_id)
+        return found.left_minor if found is not None else 0
+
+
+def account_of(name: str, currency: str) -> Account:
+    """Return an account of the book, empty; its kind is the first word of its name.
+
+    Cash cannot be overdrawn, not even by what is reserved.
+    """
+    is_cash = name == account_in(CASH, currency)
+    limit = Limit.CREDITS_MUST_NOT_EXCEED_DEBITS if is_cash else Limit.NONE
+    kind = AccountKind(name.split(":", 1)[0])
+    return Account(id=name, kind=kind, currency=currency, limit=limit)
+
+
+def _reservation(order: PendingOrder, cash: str, currency: str) -> Transfer:
+    """Return the reservation of an order, a pure function of it."""
+    at = Occasion(
+        id=order.reservation_id,
+        currency=currency,
+        event_time_ns=order.reserved_ns,
+        reference=order.cl_ord_id,
+    )
+    return reserve_order(
+        at,
+        cash=cash,
+        trading=trading_account(order.instrument_id),
+        side="buy" if order.quantity > 0 else "sell",
+        amount_minor=order.reserved_minor,
+        expires_ns=order.expires_ns,
+    )[0]
+
+
+def _ledger_state(state: BookState, currency: str, reserved: dict[str, Transfer]) -> LedgerState:
+    accounts = {
+        name: msgspec.structs.replace(
+            account_of(name, currency), debits_posted=totals[0], credits_posted=totals[1],
+            debits_pending=totals[2], credits_pending=totals[3],
+        )
+        for name, totals in state.accounts.items()
+    }  # fmt: skip
+    bookings = {
+        pending.id: Booking(number, pending, pending.amount_minor, pending.event_time_ns)
+        for number, pending in enumerate(reserved.values(), start=1)
+    }
+    reservations = {
+        pending.id: Reservation(
+            pending.id, pending.amount_minor, PendingStatus.OPEN, pending.expires_ns
+        )
+        for pending in reserved.values()
+    }
+    return LedgerState(
+        accounts=accounts, bookings=bookings, reservations=reservations, sequence=len(bookings)
+    )

@@ -58,20 +58,21 @@ def live_sessions(days: Sequence[dt.date], go_live: dt.date | None, last: dt.dat
     return [day for day, after in following if after >= go_live and day < last]
 
 
-def without_unissued(
+def unissued(
     pending: Sequence[PendingOrder], handed: Mapping[dt.date, IssuedDecisions]
-) -> tuple[PendingOrder, ...]:
-    """Return the orders that a broker has, where their session is one that a broker executes.
+) -> frozenset[str]:
+    """Return the orders that no broker has, of sessions that a broker executes, by ClOrdID.
 
     The month before was built while its last decisions could still be issued.
     """
-    kept = []
+    found = set()
     for order in pending:
         issued = handed.get(order.decision_session)
         event = issued.get(order.instrument_id) if issued is not None else None
-        if issued is None or (event and event.envelope.event_id == order.decision_id):
-            kept.append(order)
-    return tuple(kept)
+        is_issued = event is not None and event.envelope.event_id == order.decision_id
+        if issued is not None and not is_issued:
+            found.add(order.cl_ord_id)
+    return frozenset(found)
 
 
 def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
@@ -97,6 +98,7 @@ def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
             instrument_id=name,
             quantity=event.delta_qty,
             arrival_ticks=price_ticks(float(event.arrival_price)),
+            reservation_id=event.cash_reservation_id,
         )
         for name, event in sorted(issued.items())
         if event.delta_qty

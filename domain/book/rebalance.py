@@ -15,7 +15,7 @@ from domain.book.state import PRICE_SCALE, BookState, PendingOrder, value_minor
 from domain.book.targets import Target, size_targets
 
 # Part of every event's identity: raise it when the same inputs shall give another result.
-LOGIC_VERSION = "book-2"
+LOGIC_VERSION = "book-3"
 
 
 class Rebalance(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ def rebalance(
             instrument_id=decision.instrument_id,
             quantity=decision.delta_qty,
             arrival_ticks=target.price_ticks,
+            reservation_id=decision.cash_reservation_id,
         )
         for decision, target in zip(decisions, targets, strict=True)
         if decision.delta_qty
@@ -139,7 +140,7 @@ def _decision(
         clips=to_json(target.clips).decode(),
         binding_rule=target.clips[-1].rule if target.clips else None,
         arrival_price=target.price_ticks / PRICE_SCALE,
-        cash_reservation_id=digest((request.event_id, "cash")),
+        cash_reservation_id=digest((request.event_id, target.instrument_id, "cash")),
         limits_version=policy.hash,
         urgency="normal",
         valid_until_ns=market.next_close_ns,

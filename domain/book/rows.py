@@ -157,6 +157,26 @@ class CashRow(msgspec.Struct, frozen=True):
     reference: str
 
 
+class ReservationRow(msgspec.Struct, frozen=True):
+    """What became of the cash reserved for one order; amounts in minor units.
+
+    A buy reserves what it may cost, a sale what it is to bring. ``posted_minor`` was needed by its
+    fills, ``released_minor`` was not.
+    """
+
+    reservation_id: str
+    session: dt.date
+    decision_session: dt.date
+    decision_id: str
+    cl_ord_id: str
+    instrument_id: str
+    side: str
+    reserved_minor: int
+    posted_minor: int
+    released_minor: int
+    currency: str
+
+
 class EquityRow(msgspec.Struct, frozen=True):
     """The book's value at a session's close."""
 

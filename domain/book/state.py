@@ -9,6 +9,8 @@ import msgspec
 from contracts.codec import from_json, to_json
 from contracts.envelope import digest
 from contracts.errors import BookError
+from domain.cash_management.accounts import Totals
+from domain.cash_management.chart import CASH, OVERDRAFT
 
 PRICE_SCALE = 10_000  # price ticks per currency unit
 TICKS_PER_MINOR = 100  # price ticks per cent
@@ -51,13 +53,18 @@ class PendingOrder(msgspec.Struct, frozen=True):
     quantity: int
     """Signed: positive buys."""
     arrival_ticks: int
+    reservation_id: str
+    reserved_minor: int = 0
+    reserved_ns: int = 0
+    expires_ns: int = 0
 
 
 class BookState(msgspec.Struct, frozen=True, kw_only=True):
     """The closing state of a session."""
 
     session: dt.date | None = None
-    cash_minor: int = 0
+    accounts: dict[str, Totals] = {}
+    """The trial balance of the book's ledger."""
     funded: bool = False
     positions: dict[str, Position] = {}
     pending: tuple[PendingOrder, ...] = ()
@@ -72,13 +79,35 @@ class BookState(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_text(cls, text: str) -> BookState:
-        """Read a state written by ``to_text``."""
-        return from_json(text.encode(), cls)
+        """Read a state written by ``to_text``.
+
+        Raises
+        ------
+        BookError
+            When an earlier release wrote it, whose books held no accounts.
+        """
+        state = from_json(text.encode(), cls)
+        if state.funded and not state.accounts:
+            raise BookError(
+                f"The state of {state.session} holds no accounts: an earlier release wrote it.",
+                remedy="rebuild the book from its first month; one that has gone live begins again "
+                "under another name of QUANTIVISTA_BOOK",
+            )
+        return state
 
     @property
     def hash(self) -> str:
         """SHA-256 of the state."""
         return digest(self)
+
+    @property
+    def cash_minor(self) -> int:
+        """Cash in hand, reserved or not, less what is overdrawn, in minor units."""
+        return sum(
+            totals[0] - totals[1]
+            for name, totals in self.accounts.items()
+            if name.startswith((CASH, OVERDRAFT))
+        )
 
     @property
     def nav_minor(self) -> int:

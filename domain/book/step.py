@@ -9,7 +9,7 @@ import msgspec
 from contracts.envelope import event_id
 from contracts.errors import BookError
 from domain.book.actions import apply_actions, close_ended
-from domain.book.ledger import CAPITAL, CASH, COMMISSION, Ledger
+from domain.book.ledger import Ledger
 from domain.book.live import IssuedDecisions, frozen, replayed
 from domain.book.market import Executions, Fill, Market, SignalView
 from domain.book.policy import BookPolicy
@@ -41,6 +41,7 @@ def step(
     fills: FillSource,
     policy: BookPolicy,
     issued: IssuedDecisions | None = None,
+    withdrawn: frozenset[str] = frozenset(),
 ) -> tuple[BookState, StepEvents]:
     """Move the book from one session's close to the next one's.
 
@@ -59,6 +60,8 @@ def step(
     issued : IssuedDecisions, optional
         Decisions of this session that were handed to execution: they stand, whatever today's data
         would decide. None where fills are simulated, or where they may still be handed off.
+    withdrawn : frozenset of str
+        ClOrdIDs of pending orders that no broker has: their reservations are released.
 
     Returns
     -------
@@ -73,17 +76,23 @@ def step(
     """
     _require_order(state, market)
     events = StepEvents()
-    ledger = Ledger(state, market.session, policy.currency, (policy.hash, LOGIC_VERSION))
+    ledger = Ledger(state, market, policy.currency, (policy.hash, LOGIC_VERSION))
     events.ledger = ledger
+    pending = tuple(order for order in state.pending if order.cl_ord_id not in withdrawn)
     apply_actions(ledger, market)
-    executed = fills(state.pending, market, policy, ledger.cash_minor)
+    executed = fills(pending, market, policy, ledger.cash_minor)
+    ledger.release_unneeded(state.pending, executed.fills)
     # A broker may execute in a session of which the vendor sent nothing: that is booked.
     if not market.bars and not executed.fills:
-        events.orders = [_order_row(order, 0, market, "no_market_data") for order in state.pending]
-        return msgspec.structs.replace(state, session=market.session, pending=()), events
+        events.orders = [_order_row(order, 0, market, "no_market_data") for order in pending]
+        waiting = msgspec.structs.replace(
+            state, session=market.session, pending=(), accounts=ledger.totals()
+        )
+        return waiting, events
     if not state.funded:
-        ledger.post(CASH, CAPITAL, policy.initial_cash_minor, cause="capital", reference="initial")
-    _book_fills(events, ledger, state.pending, executed, market, policy)
+        ledger.fund(policy.initial_cash_minor)
+    _book_fills(events, ledger, pending, executed, market, policy)
+    ledger.repay()
     _mark(ledger, market)
     close_ended(ledger, policy.stale_sessions_max)
     closing = _closing(state, ledger, market)
@@ -97,12 +106,12 @@ def step(
         missed = issued is not None and not issued and bool(today.orders)
         closing = msgspec.structs.replace(
             closing,
-            pending=events.rebalance.orders,
+            pending=ledger.reserve(events.rebalance.orders),
             last_rebalance_index=_due_again(state, market, policy)
             if missed
             else market.session_index,
         )
-    return closing, events
+    return msgspec.structs.replace(closing, accounts=ledger.totals()), events
 
 
 def _is_due(state: BookState, market: Market, policy: BookPolicy) -> bool:
@@ -137,7 +146,7 @@ def _closing(state: BookState, ledger: Ledger, market: Market) -> BookState:
     closing = msgspec.structs.replace(
         state,
         session=market.session,
-        cash_minor=ledger.cash_minor,
+        accounts=ledger.totals(),
         funded=True,
         positions={name: ledger.positions[name] for name in sorted(ledger.positions)},
         pending=(),
@@ -178,12 +187,7 @@ def _book_fills(
                 remedy="reconcile the venue's reports with the orders before booking them",
             )
         filled[fill.cl_ord_id] = cumulated
-        notional_minor = ledger.trade(
-            order.instrument_id, fill.quantity, fill.price_ticks, fill.exec_id
-        )
-        ledger.post(
-            COMMISSION, CASH, fill.commission_minor, cause="commission", reference=fill.exec_id
-        )
+        notional_minor = ledger.settle(order, fill)
         events.trades.append(
             _trade_row(order, fill, notional_minor, abs(cumulated), market, policy)
         )

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from domain.cash_management.accounts import Account, AccountKind, Limit
 
+CASH = "asset:cash"
+OVERDRAFT = "liability:overdraft"
 CAPITAL = "equity:capital"
 FEE = "expense:fee"
 INTEREST_PAID = "expense:interest"
 INTEREST_EARNED = "income:interest"
 DIVIDEND = "income:dividend"
+SPECIAL_DIVIDEND = "income:special_dividend"
 WITHHOLDING_TAX = "expense:withholding_tax"
 BORROW_COST = "expense:borrow"
 EXCHANGE = "trading:fx"
 _CHART = {
+    OVERDRAFT: AccountKind.LIABILITY,
     CAPITAL: AccountKind.EQUITY,
     FEE: AccountKind.EXPENSE,
     INTEREST_PAID: AccountKind.EXPENSE,
     INTEREST_EARNED: AccountKind.INCOME,
     DIVIDEND: AccountKind.INCOME,
+    SPECIAL_DIVIDEND: AccountKind.INCOME,
     WITHHOLDING_TAX: AccountKind.EXPENSE,
     BORROW_COST: AccountKind.EXPENSE,
     EXCHANGE: AccountKind.TRADING,

@@ -112,6 +112,18 @@ class WorkingLedger:
             known_ns=self._known_ns,
         )
 
+    def has_account(self, id_: str) -> bool:
+        """Tell whether an account is open."""
+        return id_ in self._accounts
+
+    def account(self, id_: str) -> Account:
+        """Return an account as it is now."""
+        return self._accounts[id_].closed()
+
+    def reservation(self, id_: str) -> Reservation | None:
+        """Return what is left of a pending transfer; None when there is no such."""
+        return self._reservations.get(id_)
+
     def open_accounts(self, accounts: Sequence[Account]) -> tuple[AccountResult, ...]:
         """Open accounts, each on its own; those that are open already stay as they are."""
         results = []

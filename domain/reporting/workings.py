@@ -6,6 +6,7 @@ import json
 
 import polars as pl
 
+from domain.cash_management.chart import CASH, OVERDRAFT
 from domain.reporting.evidence import (
     clips_by_rule,
     counted,
@@ -27,7 +28,7 @@ from domain.reporting.sections import (
 )
 from domain.reporting.sections import nothing as nothing_yet
 
-CASH_ACCOUNTS = ("asset:cash", "cash")
+CASH_ACCOUNTS = (CASH, OVERDRAFT)
 RATINGS = ("strong_buy", "buy", "neutral", "sell", "strong_sell")
 
 
@@ -215,7 +216,7 @@ def _cash(inputs: ReportInputs) -> Section:
         else f"The trial balance is off by {money(balance.difference_minor, currency, 2)}."
     ]
     equity = inputs.table("equity")
-    ledger = sum(row[3] for row in balance.rows if row[0] in CASH_ACCOUNTS)
+    ledger = sum(row[3] for row in balance.rows if row[0].startswith(CASH_ACCOUNTS))
     if equity.height:
         gap = ledger - int(equity["cash_minor"][-1])
         lines.append(

@@ -79,8 +79,8 @@ def test_every_signal_names_its_evaluation_and_every_decision_its_signal(whole):
 
 def test_the_cash_account_is_the_cash_of_the_book(whole):
     entries = read(whole, "cash_management", "cash_entries")
-    received = entries.filter(pl.col("debit") == "asset:cash")["amount_minor"].sum()
-    given = entries.filter(pl.col("credit") == "asset:cash")["amount_minor"].sum()
+    received = entries.filter(pl.col("debit") == "asset:cash:USD")["amount_minor"].sum()
+    given = entries.filter(pl.col("credit") == "asset:cash:USD")["amount_minor"].sum()
     equity = read(whole, "portfolio_management", "equity").sort("session")
     assert received - given == equity["cash_minor"][-1]
     assert (entries["amount_minor"] > 0).all()

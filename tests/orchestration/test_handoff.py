@@ -89,7 +89,9 @@ def test_the_book_goes_on_from_the_state_it_went_live_with(eve, tmp_path):
     shutil.copytree(eve.home, settings.home)
     # As if history had been corrected since: the book went live with more cash than it gives now.
     state = BookState.from_text(frozen.state)
-    state = msgspec.structs.replace(state, cash_minor=state.cash_minor + 12_345)
+    debits, *others = state.accounts["asset:cash:USD"]
+    richer = state.accounts | {"asset:cash:USD": (debits + 12_345, *others)}
+    state = msgspec.structs.replace(state, accounts=richer)
     engine = open_engine(settings.ops_url)
     with writing(engine) as connection:
         changed = {"state": state.to_text(), "state_hash": state.hash}

@@ -43,7 +43,7 @@ def test_cash_shares_and_entries_add_up(sessions, signals):
         for change in events.ledger.adjustments:
             shares[change.instrument_id] += change.quantity_after - change.quantity_before
         assert sum(entries.values()) == 0
-        assert entries["asset:cash"] == state.cash_minor
+        assert entries["asset:cash:USD"] + entries["liability:overdraft:USD"] == state.cash_minor
         held = {name: position.quantity for name, position in state.positions.items()}
         assert held == {name: quantity for name, quantity in shares.items() if quantity}
         assert all(quantity > 0 for quantity in held.values())

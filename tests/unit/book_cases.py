@@ -20,6 +20,15 @@ POLICY = BookPolicy(
 )
 
 
+def state_of(cash_minor, **fields):
+    """A funded state with this much cash, and the capital that it came from."""
+    accounts = {
+        "asset:cash:USD": (cash_minor, 0, 0, 0),
+        "equity:capital:USD": (0, cash_minor, 0, 0),
+    }
+    return BookState(accounts=accounts, funded=True, **fields)
+
+
 def bar(open_price, close_price=None, volume=1_000_000, *, jump=False, bar_id="b"):
     close = open_price if close_price is None else close_price
     return Bar(round(open_price * 10_000), round(close * 10_000), volume, jump, bar_id)

@@ -9,18 +9,28 @@ import pytest
 from contracts.errors import BookError
 from domain.book.market import Executions, Fill
 from domain.book.simulate import simulated_fills
-from domain.book.state import BookState, Position, value_minor
+from domain.book.state import BookState, PendingOrder, Position, value_minor
 from domain.book.step import step
 from domain.market_data.reference import CorporateAction
 from domain.market_data.sessions import settlement_date, settlement_lag_sessions
-from tests.unit.book_cases import DAY, POLICY, advance, bar, decision_of, market, rules, signal
+from tests.unit.book_cases import (
+    DAY,
+    POLICY,
+    advance,
+    bar,
+    decision_of,
+    market,
+    rules,
+    signal,
+    state_of,
+)
 
 
 def test_the_first_session_funds_the_book_and_decides_the_core():
     state, (events,) = advance([market(0, {"US.A": bar(10), "US.B": bar(20)})])
     assert state.cash_minor == 100_000_00
     assert [(e.debit, e.credit) for e in events.ledger.entries] == [
-        ("asset:cash", "equity:capital")
+        ("asset:cash:USD", "equity:capital:USD")
     ]
     # 98 % of 100,000 in two names: 4,900 shares at 10, 2,450 at 20.
     assert [(o.instrument_id, o.quantity) for o in state.pending] == [
@@ -163,10 +173,9 @@ def test_a_session_without_any_data_neither_trades_nor_ages_a_price():
 
 def holding(quantity, price=10.0):
     ticks = round(price * 10_000)
-    return BookState(
+    return state_of(
+        50_000_00,
         session=DAY,
-        funded=True,
-        cash_minor=50_000_00,
         positions={"US.A": Position(quantity, value_minor(quantity, ticks), ticks, DAY)},
         last_rebalance_index=0,
     )
@@ -244,7 +253,7 @@ def test_a_fraction_of_a_spun_off_share_is_paid_in_cash(priced, held, whole):
     assert sum(p.cost_basis_minor for p in state.positions.values()) == held * 1000 - 3_00
     paid = [e for e in events.ledger.entries if e.cause == "cash_in_lieu"]
     assert [(e.debit, e.credit, e.amount_minor) for e in paid] == [
-        ("asset:cash", "trading:US.N", 3_00)
+        ("asset:cash:USD", "trading:US.N", 3_00)
     ]
     (adjusted,) = events.ledger.adjustments
     assert (adjusted.quantity_after, adjusted.cash_minor) == (whole, 3_00)
@@ -342,6 +351,54 @@ def test_an_open_far_above_the_arrival_price_does_not_overdraw_the_account():
 
 def test_a_book_that_is_worth_nothing_says_so():
     state = holding(100, price=0.01)
-    state = msgspec.structs.replace(state, cash_minor=-200_00)
+    owed = {"asset:cash:USD": (0, 0, 0, 0), "liability:overdraft:USD": (0, 200_00, 0, 0)}
+    state = msgspec.structs.replace(state, accounts=owed)
     with pytest.raises(BookError, match="is ruined"):
         advance([market(1, {"US.A": bar(0.01)})], state=state)
+
+
+def test_orders_reserve_the_cash_that_is_there_and_give_back_what_they_do_not_need():
+    days = [market(0, {"US.A": bar(10), "US.B": bar(20)}), market(1, {"US.A": bar(9)})]
+    decided, _ = advance(days[:1])
+    assert [order.reserved_minor for order in decided.pending] == [49_000_00, 49_000_00]
+    # 100,000 posted, of which 98,000 are not available to anything else.
+    assert decided.accounts["asset:cash:USD"] == (100_000_00, 0, 0, 98_000_00)
+    after, (events,) = advance(days[1:], state=decided)
+    assert [
+        (row.instrument_id, row.reserved_minor, row.posted_minor, row.released_minor)
+        for row in events.ledger.reservations
+    ] == [("US.A", 49_000_00, 44_100_00, 4_900_00), ("US.B", 49_000_00, 0, 49_000_00)]
+    assert after.accounts["asset:cash:USD"][2:] == (0, 0)
+    assert after.cash_minor == 100_000_00 - 44_100_00 - 1_00
+
+
+def test_buys_that_sells_are_to_pay_for_reserve_their_share_of_what_there_is():
+    state = state_of(
+        10_00,
+        session=DAY,
+        positions={"US.A": Position(1000, 10_000_00, 100_000, DAY)},
+        last_rebalance_index=-5,
+    )
+    decided, _ = advance([market(1, {"US.A": bar(10), "US.B": bar(10)})], state=state)
+    sold, bought = decided.pending
+    assert (sold.quantity < 0 < bought.quantity, sold.reserved_minor) == (True, 5_100_00)
+    assert bought.reserved_minor == 10_00 < value_minor(bought.quantity, bought.arrival_ticks)
+    after, (events,) = advance([market(2, {"US.A": bar(10), "US.B": bar(10)})], state=decided)
+    assert {order.status for order in events.orders} == {"filled"}
+    assert not [e for e in events.ledger.entries if e.cause == "overdraft"]
+    assert after.cash_minor >= 0
+
+
+def test_a_fill_that_cash_does_not_cover_is_an_overdraft_until_it_is_paid_back():
+    held = {"US.A": Position(1, 1_00, 10_000, DAY), "US.B": Position(9, 9_00, 10_000, DAY)}
+    state = state_of(0, session=DAY, positions=held, last_rebalance_index=0)
+    order = PendingOrder("C1", "D1", DAY, "US.A", -1, 10_000, "R1")
+    state = msgspec.structs.replace(state, pending=(order,))
+    closing, (events,) = advance([market(1, {"US.A": bar(0.5)})], state=state)
+    # 0.50 come, 1.00 of commission go.
+    assert [(e.cause, e.amount_minor) for e in events.ledger.entries] == [
+        ("overdraft", 50),
+        ("trade", 50),
+        ("fee", 1_00),
+    ]
+    assert closing.cash_minor == -50

@@ -249,7 +249,7 @@ def test_the_live_part_goes_on_from_the_state_it_went_live_with():
 def test_differences_of_states_are_named_and_limited():
     state, _ = advance([market(i, {f"US.{n}": bar(10) for n in "ABCDEFGHIJKLM"}) for i in (0, 1)])
     assert differences(state, state) == []
-    empty = msgspec.structs.replace(state, positions={}, cash_minor=5)
+    empty = msgspec.structs.replace(state, positions={}, accounts={"asset:cash:USD": (5, 0, 0, 0)})
     found = differences(state, empty)
     assert (len(found), found[-1]) == (11, "and 4 more")
     assert found[1].endswith(" against 0 shares")

@@ -82,7 +82,7 @@ def inputs(text="Energy", **changes):
         "trades": frame("trades", {"side": "buy", "instrument_id": "US.A"}),
         "rebalance_requests": frame("rebalance_requests", {"trigger": text}),
         "cash_entries": frame(
-            "cash_entries", {"debit": "asset:cash", "credit": text, "amount_minor": 400}
+            "cash_entries", {"debit": "asset:cash:USD", "credit": text, "amount_minor": 400}
         ),
         "signals": frame(
             "signals",
@@ -225,17 +225,22 @@ def test_contributions_are_value_change_less_what_was_paid():
     )
     entries = frame(
         "cash_entries",
-        {"debit": "trading:US.A", "credit": "asset:cash", "amount_minor": 350},
+        {"debit": "trading:US.A", "credit": "asset:cash:USD", "amount_minor": 350},
         # Closed because its data ended: no trade, but the cash counts.
-        {"debit": "asset:cash", "credit": "trading:US.B", "amount_minor": 280},
+        {"debit": "asset:cash:USD", "credit": "trading:US.B", "amount_minor": 280},
         {
-            "debit": "asset:cash",
-            "credit": "income:special_dividend",
+            "debit": "asset:cash:USD",
+            "credit": "income:special_dividend:USD",
             "amount_minor": 7,
             "reference": "US.A:2010-08-02",
         },
-        {"debit": "expense:commission", "credit": "asset:cash", "amount_minor": 5},
-        {"debit": "trading:US.A", "credit": "asset:cash", "amount_minor": 9, "session": DAYS[1]},
+        {"debit": "expense:fee:USD", "credit": "asset:cash:USD", "amount_minor": 5},
+        {
+            "debit": "trading:US.A",
+            "credit": "asset:cash:USD",
+            "amount_minor": 9,
+            "session": DAYS[1],
+        },
     )
     equity = frame("equity", *({"session": d, "nav_minor": 1000} for d in DAYS))
     rows = contributions(positions, entries, equity, "2010-08-01").rows()
@@ -245,13 +250,13 @@ def test_contributions_are_value_change_less_what_was_paid():
 def test_the_trial_balance_folds_instruments_and_sums_to_zero():
     entries = frame(
         "cash_entries",
-        {"debit": "asset:cash", "credit": "equity:capital", "amount_minor": 1000},
-        {"debit": "trading:US.A", "credit": "asset:cash", "amount_minor": 300},
-        {"debit": "trading:US.B", "credit": "asset:cash", "amount_minor": 200},
+        {"debit": "asset:cash:USD", "credit": "equity:capital:USD", "amount_minor": 1000},
+        {"debit": "trading:US.A", "credit": "asset:cash:USD", "amount_minor": 300},
+        {"debit": "trading:US.B", "credit": "asset:cash:USD", "amount_minor": 200},
     )
     balance = trial_balance(entries)
     assert balance.difference_minor == 0
-    assert ("asset:cash", 1000, 500, 500) in balance.rows
+    assert ("asset:cash:USD", 1000, 500, 500) in balance.rows
     assert ("trading (all instruments)", 500, 0, 500) in balance.rows
 
 

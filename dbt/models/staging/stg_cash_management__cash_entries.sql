@@ -14,8 +14,8 @@ final as (
         amount_minor,
         -- Double entries: the debited account receives what the credited one gives.
         case
-            when debit = 'asset:cash' then amount_minor
-            when credit = 'asset:cash' then -amount_minor
+            when starts_with(debit, 'asset:cash:') then amount_minor
+            when starts_with(credit, 'asset:cash:') then -amount_minor
             else 0
         end as cash_change_minor,
         case
