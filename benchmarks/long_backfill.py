@@ -191,7 +191,8 @@ def measure(data: Path, directory: Path, storage: dict[str, str]) -> dict[str, A
     n_bars = write_vendor_files(data, vendor)
     fixed = {"QUANTIVISTA_HISTORY_START": FIRST, "QUANTIVISTA_NOW": NOW}
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ.update(storage)  # to read the event log in this process
+    # To read the event log in this process.
+    os.environ.update(storage | {"DAGSTER_HOME": str(home / "dagster")})
     months = monthly(Settings(home=home, history_start=FIRST, now=NOW)).get_partition_keys()
     load = os.getloadavg()[0]
     running = Platform(home, vendor, fixed | storage)
