@@ -100,6 +100,7 @@ def command(home: Path, *words: str) -> Spent:
 
 def breakdown(home: Path, job: str) -> dict[str, float]:
     """Split the newest run of a job into seconds of computing, reading, writing and bookkeeping."""
+    os.environ["DAGSTER_HOME"] = str(home / "dagster")
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         run = instance.get_runs(dg.RunsFilter(job_name=job), limit=1)[0]
         return split(instance.all_logs(run.run_id))
