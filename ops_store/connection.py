@@ -163,6 +163,15 @@ def writing(engine: sa.Engine, *, lock: sa.TextClause = WRITERS_LOCK) -> Iterato
         connection.close()
 
 
+def lock_ledger(connection: sa.Connection) -> None:
+    """Take turns with the ledger's writers too, from a transaction of ``writing``.
+
+    Always in this order, so that two can never wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(LEDGER_LOCK)
+
+
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Yield a connection that sees one consistent state."""

@@ -10,6 +10,7 @@
         ├── DecisionConflictError     another payload exists under the same idempotency key
         ├── ReportConflictError       another report exists at the same journal position
         ├── IncidentUnknownError      no open incident has the id that was named
+        ├── ReservationRefusedError  the ledger does not hold the cash that an order would need
         ├── AccountUnknownError       the ledger has no account of the name
         └── FencedError               a newer instance of the consumer has taken over
 """
@@ -49,6 +50,10 @@ class FencedError(OpsStoreError):
 
 class IncidentUnknownError(OpsStoreError):
     """No open incident has the id that was named."""
+
+
+class ReservationRefusedError(OpsStoreError):
+    """The ledger does not hold the cash that an order would need."""
 
 
 class AccountUnknownError(OpsStoreError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from contracts.codec import from_json, to_json
 from contracts.events import CoordinatedTradingDecisionEvent
+from domain.cash_management.transfers import PendingStatus, Reservation
 from ops_store.errors import (
     AttestationRefusedError,
     DecisionConflictError,
@@ -17,6 +18,7 @@ from ops_store.errors import (
     ModeRefusedError,
     OpsStoreError,
 )
+from ops_store.ledger import find_reservations
 from ops_store.records import (
     ISSUABLE_MODES,
     Attestation,
@@ -103,8 +105,11 @@ def issue(
     mode: str,
     requests: Sequence[IssueRequest],
     now_ns: int,
+    reserved_minor: Mapping[str, int] | None = None,
 ) -> IssueResult:
     """Insert issued decisions and their outbox rows; all of them or none.
+
+    ``reserved_minor`` is the cash reserved for each, by decision id.
 
     Raises
     ------
@@ -138,7 +143,7 @@ def issue(
                 remedy="issued decisions are frozen; look at the incident and the `replay` asset",
             )
     _require_attested(connection, fresh, now_ns)
-    _insert(connection, book, mode, fresh, now_ns)
+    _insert(connection, book, mode, fresh, now_ns, reserved_minor or {})
     return IssueResult(
         issued=tuple(request.decision.envelope.event_id for request in fresh),
         unchanged=tuple(unchanged),
@@ -185,7 +190,12 @@ def _require_attested(
 
 
 def _insert(
-    connection: sa.Connection, book: str, mode: str, requests: Sequence[IssueRequest], now_ns: int
+    connection: sa.Connection,
+    book: str,
+    mode: str,
+    requests: Sequence[IssueRequest],
+    now_ns: int,
+    reserved_minor: Mapping[str, int],
 ) -> None:
     if not requests:
         return
@@ -207,6 +217,8 @@ def _insert(
             "content_hashes": to_json(request.content_hashes).decode(),
             "attestation_ids": to_json(request.attestation_ids).decode(),
             "issued_ns": now_ns,
+            "reservation_id": request.decision.cash_reservation_id,
+            "reserved_minor": reserved_minor.get(request.decision.envelope.event_id, 0),
         }
         decisions.append(row)
         outbox.append({"sequence": sequence, "topic": TOPIC, "created_ns": now_ns})
@@ -228,6 +240,7 @@ def poll(connection: sa.Connection, after_sequence: int, limit: int) -> list[Out
         return []
     claimed = [from_json(row["attestation_ids"].encode(), tuple[str, ...]) for row in rows]
     found = find_attestations(connection, {one for ids in claimed for one in ids})
+    left = find_reservations(connection, [row["reservation_id"] for row in rows])
     return [
         OutboxRow(
             sequence=row["sequence"],
@@ -239,9 +252,16 @@ def poll(connection: sa.Connection, after_sequence: int, limit: int) -> list[Out
             content_hashes=from_json(row["content_hashes"].encode(), tuple[str, ...]),
             attestation_ids=ids,
             attestations={one: found[one] for one in ids if one in found},
+            reserved_minor=row["reserved_minor"],
+            reservation_left_minor=_left(left.get(row["reservation_id"])),
         )
         for row, ids in zip(rows, claimed, strict=True)
     ]
+
+
+def _left(reservation: Reservation | None) -> int:
+    is_open = reservation is not None and reservation.status is PendingStatus.OPEN
+    return reservation.left_minor if is_open and reservation is not None else 0
 
 
 def issued(

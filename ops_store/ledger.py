@@ -19,6 +19,7 @@ from domain.cash_management.ledger import LedgerState, apply, open_accounts
 from domain.cash_management.refusals import is_text_well_formed
 from domain.cash_management.transfers import (
     Booking,
+    Outcome,
     PendingStatus,
     Reservation,
     Transfer,
@@ -26,7 +27,8 @@ from domain.cash_management.transfers import (
     TransferResult,
 )
 from ops_store.bulk import write_rows
-from ops_store.errors import OpsStoreError
+from ops_store.errors import OpsStoreError, ReservationRefusedError
+from ops_store.records import CashPlan
 from ops_store.tables import LEDGER_ACCOUNTS, LEDGER_RESERVATIONS, LEDGER_TRANSFERS
 
 TRANSFERS_PER_BATCH_MAX = 10_000
@@ -71,6 +73,28 @@ def post(
         ]
         write_rows(connection, LEDGER_RESERVATIONS, settled, replace=True)
     return results, new
+
+
+def carry_out(connection: sa.Connection, plan: CashPlan, *, now_ns: int) -> None:
+    """Book what a hand-off needs, all of it, or what of it was booked before.
+
+    Raises
+    ------
+    ReservationRefusedError
+        Naming the first transfer that the ledger refuses: the transaction must be given up.
+    """
+    create_accounts(connection, plan.accounts)
+    results, _ = post(connection, plan.transfers, now_ns=now_ns)
+    by_id = {one.id: one for one in plan.transfers}
+    for result in results:
+        if result.outcome not in (Outcome.OK, Outcome.EXISTS):
+            transfer = by_id[result.transfer_id]
+            raise ReservationRefusedError(
+                f"The cash ledger refuses {transfer.cause} {transfer.reference} of "
+                f"{transfer.amount_minor} minor units: {result.outcome} {result.value}.",
+                remedy="see `quantivista cash balances`; the book and the ledger must agree before "
+                "anything is handed off",
+            )
 
 
 def _require_within(count: int, limit: int, what: str) -> None:

@@ -11,6 +11,8 @@ from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import to_json
 from contracts.envelope import digest
 from contracts.events import CoordinatedTradingDecisionEvent
+from domain.cash_management.accounts import Account
+from domain.cash_management.transfers import Transfer
 
 ISSUABLE_MODES = ("paper", "live")
 
@@ -66,6 +68,18 @@ class BookOpening(msgspec.Struct, frozen=True):
     state: str
 
 
+class CashPlan(msgspec.Struct, frozen=True):
+    """What a hand-off books in the cash ledger, in the same transaction.
+
+    ``accounts`` are opened, and ``transfers`` booked in their order: once what the book went live
+    with, then a reservation for each order. ``reserved_minor`` is by decision id.
+    """
+
+    accounts: tuple[Account, ...]
+    transfers: tuple[Transfer, ...]
+    reserved_minor: dict[str, int]
+
+
 class IssueResult(msgspec.Struct, frozen=True):
     """Ids of decisions that were issued now, and of those that had been issued before."""
 
@@ -77,7 +91,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     """One issued decision on its way to the execution service.
 
     ``attestations`` are the rows the store found under ``attestation_ids``; an id without a row is
-    simply not among them, and the reader refuses the decision.
+    simply not among them, and the reader refuses the decision. ``reserved_minor`` is the cash that
+    the ledger reserved for it when it was issued, ``reservation_left_minor`` what is left of that.
     """
 
     sequence: int
@@ -89,6 +104,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     content_hashes: tuple[str, ...]
     attestation_ids: tuple[str, ...]
     attestations: dict[str, Attestation]
+    reserved_minor: int = 0
+    reservation_left_minor: int = 0
 
 
 class ReportRow(msgspec.Struct, frozen=True, kw_only=True):

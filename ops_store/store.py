@@ -12,13 +12,14 @@ from domain.cash_management.accounts import Account, AccountResult
 from domain.cash_management.balances import Difference, TrialBalance
 from domain.cash_management.transfers import Booking, Reservation, Transfer, TransferResult
 from ops_store import feedback, handoff, ledger, ledger_queries, openings
-from ops_store.connection import LEDGER_LOCK, open_engine, reading, writing
+from ops_store.connection import LEDGER_LOCK, lock_ledger, open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
 from ops_store.patience import patient
 from ops_store.records import (
     Attestation,
     BookOpening,
+    CashPlan,
     Incident,
     IssueRequest,
     IssueResult,
@@ -78,12 +79,14 @@ class OpsStore:
         mode: str,
         requests: Sequence[IssueRequest],
         opening: BookOpening | None = None,
+        cash: CashPlan | None = None,
     ) -> IssueResult:
         """Freeze decisions and put them into the outbox: all of them or none.
 
         The same payload under an existing key is a no-op. Another payload is refused, and opens
         an incident. With the book's first decisions, ``opening`` is frozen too: the state that they
-        were made on.
+        were made on. ``cash`` is booked in the ledger with them: no order is issued without the
+        cash that was reserved for it.
 
         Raises
         ------
@@ -93,15 +96,21 @@ class OpsStore:
             When a consumed hash has no positive, unexpired attestation among those named.
         DecisionConflictError
             When a key exists with another payload.
+        ReservationRefusedError
+            When the ledger does not hold the cash.
         """
         now_ns = self._clock.now_ns()
         try:
             with writing(self._engine) as connection:
                 if opening is not None and requests:
                     openings.freeze(connection, book=book, opening=opening, now_ns=now_ns)
+                if cash is not None:
+                    lock_ledger(connection)
+                    ledger.carry_out(connection, cash, now_ns=now_ns)
                 return handoff.issue(
-                    connection, book=book, mode=mode, requests=requests, now_ns=now_ns
-                )
+                    connection, book=book, mode=mode, requests=requests, now_ns=now_ns,
+                    reserved_minor=cash.reserved_minor if cash else None,
+                )  # fmt: skip
         except DecisionConflictError as error:
             self.open_incident(kind="decision_conflict", subject=book, detail=error.message)
             raise

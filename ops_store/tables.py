@@ -35,6 +35,8 @@ ISSUED_DECISIONS = sa.Table(
     sa.Column("content_hashes", sa.Text, nullable=False),
     sa.Column("attestation_ids", sa.Text, nullable=False),
     sa.Column("issued_ns", sa.BigInteger, nullable=False),
+    sa.Column("reservation_id", sa.String(64), nullable=False, server_default=""),
+    sa.Column("reserved_minor", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint(
         "book",
         "decision_session",

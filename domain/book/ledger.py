@@ -11,9 +11,18 @@ from contracts.errors import BookError
 from domain.book.market import Fill, Market
 from domain.book.rows import AdjustmentRow, CashRow, ReservationRow
 from domain.book.state import BookState, PendingOrder, Position, value_minor
-from domain.cash_management.accounts import Account, AccountKind, Limit
-from domain.cash_management.chart import CAPITAL, CASH, FEE, OVERDRAFT, SPECIAL_DIVIDEND, account_in
+from domain.cash_management.accounts import Account
+from domain.cash_management.chart import (
+    CAPITAL,
+    CASH,
+    FEE,
+    OVERDRAFT,
+    SPECIAL_DIVIDEND,
+    account_in,
+    account_of,
+)
 from domain.cash_management.ledger import LedgerState, WorkingLedger
+from domain.cash_management.live import fill_id
 from domain.cash_management.operations import Occasion, release, reserve_order, settle_fill
 from domain.cash_management.transfers import (
     Booking,
@@ -25,8 +34,6 @@ from domain.cash_management.transfers import (
 )
 
 _MOVES = frozenset({TransferKind.SINGLE, TransferKind.POST})
-# Ids of a fill's legs begin with this much of a digest, and add which leg they are.
-_ID_CHARS = 40
 
 
 def trading_account(instrument_id: str) -> str:
@@ -54,7 +61,7 @@ class Ledger:
         self._expires_ns = market.next_close_ns
         self._policy_hash, self._logic_version = identity
         self._reserved = {
-            order.cl_ord_id: _reservation(order, self.cash, currency)
+            order.cl_ord_id: reservation_of(order, self.cash, currency)
             for order in state.pending
             if order.reserved_minor
         }
@@ -100,9 +107,9 @@ class Ledger:
         amount_minor = value_minor(abs(fill.quantity), fill.price_ticks)
         self._hold(order.instrument_id, fill.quantity, fill.price_ticks)
         reserved = self._reserved.get(order.cl_ord_id)
-        pending = reserved or _reservation(order, self.cash, self.currency)
+        pending = reserved or reservation_of(order, self.cash, self.currency)
         at = Occasion(
-            id=digest((self.session.isoformat(), order.cl_ord_id, fill.exec_id))[:_ID_CHARS],
+            id=fill_id(self.session, order.cl_ord_id, fill.exec_id),
             currency=self.currency,
             # Nothing settles before it was reserved, whatever a broker's clock says.
             event_time_ns=max(fill.transact_ns, pending.event_time_ns),
@@ -188,7 +195,7 @@ class Ledger:
                 expires_ns=self._expires_ns,
             )  # fmt: skip
             if amount_minor:
-                self._book((_reservation(with_amount, self.cash, self.currency),))
+                self._book((reservation_of(with_amount, self.cash, self.currency),))
             reserved.append(with_amount)
         return tuple(reserved)
 
@@ -304,18 +311,7 @@ class Ledger:
         return found.left_minor if found is not None else 0
 
 
-def account_of(name: str, currency: str) -> Account:
-    """Return an account of the book, empty; its kind is the first word of its name.
-
-    Cash cannot be overdrawn, not even by what is reserved.
-    """
-    is_cash = name == account_in(CASH, currency)
-    limit = Limit.CREDITS_MUST_NOT_EXCEED_DEBITS if is_cash else Limit.NONE
-    kind = AccountKind(name.split(":", 1)[0])
-    return Account(id=name, kind=kind, currency=currency, limit=limit)
-
-
-def _reservation(order: PendingOrder, cash: str, currency: str) -> Transfer:
+def reservation_of(order: PendingOrder, cash: str, currency: str) -> Transfer:
     """Return the reservation of an order, a pure function of it."""
     at = Occasion(
         id=order.reservation_id,

@@ -6,6 +6,7 @@ from domain.cash_management.accounts import Account, AccountKind, Limit
 
 CASH = "asset:cash"
 OVERDRAFT = "liability:overdraft"
+OPENING = "equity:opening"
 CAPITAL = "equity:capital"
 FEE = "expense:fee"
 INTEREST_PAID = "expense:interest"
@@ -40,6 +41,16 @@ def chart(currency: str) -> tuple[Account, ...]:
         Account(id=account_in(name, currency), kind=kind, currency=currency)
         for name, kind in _CHART.items()
     )
+
+
+def account_of(name: str, currency: str) -> Account:
+    """Return an account, empty; its kind is the first word of its name.
+
+    Cash cannot be overdrawn, not even by what is reserved.
+    """
+    if name == account_in(CASH, currency):
+        return cash_account(name, currency)
+    return Account(id=name, kind=AccountKind(name.split(":", 1)[0]), currency=currency)
 
 
 def cash_account(id_: str, currency: str, *, parent: str = "") -> Account:
