@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from typing import Protocol
 
 import msgspec
 
 NS_PER_S = 1_000_000_000
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def datetime_ns(instant: dt.datetime) -> int:
+    """Return an instant in nanoseconds, exactly: a float of seconds would lose the last digits."""
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
 
 
 class Clock(Protocol):

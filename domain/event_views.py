@@ -22,7 +22,7 @@ from talib import abstract
 
 from contracts import events as ev
 from contracts.catalog import BUILT
-from contracts.clock import NS_PER_S
+from contracts.clock import datetime_ns
 from contracts.codec import from_json
 from contracts.envelope import Envelope, Mode
 from contracts.errors import ContractError
@@ -95,7 +95,7 @@ def _envelope(
     event: str, asset_key: str, row: Row, inputs: tuple[str, ...], instant: dt.datetime | None,
     context: ViewContext,
 ) -> Envelope:  # fmt: skip
-    time_ns = _close_ns(row["session"], context) if instant is None else _ns(instant)
+    time_ns = _close_ns(row["session"], context) if instant is None else datetime_ns(instant)
     return Envelope(
         event_id=row["event_id"],
         event_type=event,
@@ -117,12 +117,6 @@ def _close_ns(session: dt.date, context: ViewContext) -> int:
             remedy="pass the closes of all sessions from the table's first to its last",
         )
     return close
-
-
-def _ns(instant: dt.datetime) -> int:
-    """Return an instant in nanoseconds, exactly: a float of seconds would lose the last digits."""
-    since = instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
 
 
 def _split(text: str, separator: str = ",") -> tuple[str, ...]:
@@ -188,7 +182,7 @@ def _decision(row: Row, envelope: Envelope) -> ev.Event:
         signal_ids=_present(row["signal_id"]),
         clips=from_json(row["clips"].encode(), tuple[ev.Clip, ...]),
         arrival_price=_price(row["arrival_price"]),
-        valid_until_ns=_ns(row["valid_until"]),
+        valid_until_ns=datetime_ns(row["valid_until"]),
     )  # fmt: skip
 
 
@@ -200,7 +194,7 @@ def _trade(row: Row, envelope: Envelope) -> ev.Event:
         exec_ref_id=None,
         last_px=_price(row["last_px"]),
         fees=(commission,) if row["commission_minor"] else (),
-        transact_time_ns=_ns(row["transact_time"]),
+        transact_time_ns=datetime_ns(row["transact_time"]),
     )  # fmt: skip
 
 

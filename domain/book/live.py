@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import polars as pl
 
+from contracts.clock import datetime_ns
 from contracts.codec import to_json
 from contracts.envelope import cl_ord_id
 from contracts.events import CoordinatedTradingDecisionEvent
@@ -221,7 +222,7 @@ def _fill(row: Mapping[str, object]) -> Fill:
         exec_id=str(row["exec_id"]),
         broker=str(row["broker"]),
         liquidity=str(row["liquidity"]),
-        transact_ns=round(executed.timestamp() * 1_000_000) * 1_000,
+        transact_ns=datetime_ns(executed),
         mic=str(row["mic"]),
         order_id=str(row["order_id"]),
         event_id=str(row["event_id"]),

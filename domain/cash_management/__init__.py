@@ -1,1 +1,1 @@
-"""Workflow 14, what is pure of it: the cash ledger, settlement, statements and payments."""
+"""Workflow 14: what cash there is, who moved it, and whether banks and brokers agree."""
