@@ -9,7 +9,9 @@ import polars as pl
 from contracts.clock import NS_PER_S
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
+from domain.book.live_cash import handoff_cash
 from domain.book.policy import BookPolicy
+from domain.book.state import BookState
 from domain.event_views import ViewContext, events_of
 from domain.market_data.reference import ACTIONS
 from domain.trade_execution.handoff import (
@@ -21,7 +23,7 @@ from domain.trade_execution.handoff import (
 from domain.trade_execution.reconcile import reconcile
 from io_managers.lake import Lake
 from io_managers.verdicts import DECISIONS, STATES, Judge
-from ops_store.records import Attestation, BookOpening, IssueRequest
+from ops_store.records import Attestation, BookOpening, CashPlan, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import clock_of, ops_store
@@ -73,6 +75,8 @@ def trade_execution_assets(
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "evaluations": dg.AssetIn(["market_prediction", "evaluations"]),
         },
+        # The live ledger must know all earlier fills before it reserves anew.
+        deps=[["cash_management", "ledger"]],
         description="One row is one decision that was handed to the execution service and is "
         "frozen since. Grain: decision. Units: shares. Consumers: the execution service, by the "
         "outbox.",
@@ -104,8 +108,9 @@ def trade_execution_assets(
                 requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
                 opening = opening_for(judge, settings, keys[-1])
                 store.issue(
-                    book=settings.book, mode=settings.mode, requests=requests, opening=opening
-                )
+                    book=settings.book, mode=settings.mode, requests=requests, opening=opening,
+                    cash=cash_plan(store, settings, policy, opening, requests),
+                )  # fmt: skip
             # The table is a copy of the store, so that a later session of the month keeps it.
             return handoff_frame(store.issued(book=settings.book), keys)
 
@@ -164,6 +169,24 @@ def opening_for(judge: Judge, settings: Settings, month: str) -> BookOpening:
             remedy="run the daily job again, so that the book reaches the newest session",
         )
     return BookOpening(row["last_session"].isoformat(), row["closing_hash"], row["closing_state"])
+
+
+def cash_plan(
+    store: OpsStore,
+    settings: Settings,
+    policy: BookPolicy,
+    opening: BookOpening,
+    requests: Sequence[IssueRequest],
+) -> CashPlan:
+    """Return what the live ledger books with these decisions: reservations, at first all else."""
+    frozen = store.opening(book=settings.book) or opening
+    closes_ns = {entry.session.isoformat(): entry.close_ns for entry in settings.session_times()}
+    planned = handoff_cash(
+        settings.book, BookState.from_text(frozen.state), closes_ns[frozen.session],
+        BookState.from_text(opening.state),
+        {request.decision.envelope.event_id for request in requests}, policy.currency,
+    )  # fmt: skip
+    return CashPlan(planned.accounts, planned.transfers, planned.reserved_minor)
 
 
 def attest(

@@ -121,8 +121,9 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _planned("SecurityScanCompletedEvent", "12", "11 15"),
     _planned("InfrastructureProvisionedEvent", "13", "09 11"),
     _planned("DisasterRecoveryActivatedEvent", "13", "11 15"),
-    _built("CashMovementPostedEvent", ("cash_management", "cash_entries"), "14", "09", "15"),
-    _planned("CashReconciledEvent", "14", "09 15"),
+    # 08 hands off only what the live ledger has reserved, and that ledger follows these entries.
+    _built("CashMovementPostedEvent", ("cash_management", "cash_entries"), "14", "08 09", "15"),
+    _built("CashReconciledEvent", ("cash_management", "reconciliation"), "14", "", "09 15"),
     _planned("PreTradeCheckedEvent", "15", "08 09"),
     _planned("ComplianceViolationDetectedEvent", "15", "09 10 11"),
     _planned("RegulatoryReportSubmittedEvent", "15", "09 10"),

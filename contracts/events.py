@@ -207,6 +207,23 @@ class CashMovementPostedEvent(Event, frozen=True, kw_only=True, tag=True):
     reference: str
 
 
+class CashReconciledEvent(Event, frozen=True, kw_only=True, tag=True):
+    """One session's cash by book, live ledger and broker; ``agree`` is true for all three alike.
+
+    ``broker_change_minor`` is None where the broker has sent no statement.
+    """
+
+    session: dt.date
+    currency: str
+    book_cash_minor: int
+    ledger_cash_minor: int
+    book_change_minor: int
+    ledger_change_minor: int
+    broker_change_minor: int | None
+    agree: bool
+    differences: str
+
+
 class PerformanceAttributionEvent(Event, frozen=True, kw_only=True, tag=True):
     """Where a period's return against the benchmark came from (Brinson-Fachler)."""
 

@@ -15,7 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.cash_management.accounts import Account, AccountKind, AccountResult, Limit
+from domain.cash_management.chart import CASH, account_in, account_of
 from domain.cash_management.ledger import LedgerState, apply, open_accounts
+from domain.cash_management.live import lacking_minor, late, overdraft_of
 from domain.cash_management.refusals import is_text_well_formed
 from domain.cash_management.transfers import (
     Booking,
@@ -37,6 +39,10 @@ ACCOUNTS_PER_CALL_MAX = 10_000
 EXPIRIES_PER_BATCH_MAX = 10_000
 # Postgres takes 65,535 bind variables and SQLite 32,766; stay far below both.
 _IN_CHUNK = 1_000
+
+# Of one statement of many reports; what is refused is looked at by itself.
+GROUPS_PER_BATCH = 1_000
+_BOOKED = (Outcome.OK, Outcome.EXISTS)
 
 _TRANSFER = LEDGER_TRANSFERS.c
 _RESERVATION = LEDGER_RESERVATIONS.c
@@ -87,7 +93,7 @@ def carry_out(connection: sa.Connection, plan: CashPlan, *, now_ns: int) -> None
     results, _ = post(connection, plan.transfers, now_ns=now_ns)
     by_id = {one.id: one for one in plan.transfers}
     for result in results:
-        if result.outcome not in (Outcome.OK, Outcome.EXISTS):
+        if result.outcome not in _BOOKED:
             transfer = by_id[result.transfer_id]
             raise ReservationRefusedError(
                 f"The cash ledger refuses {transfer.cause} {transfer.reference} of "
@@ -95,6 +101,58 @@ def carry_out(connection: sa.Connection, plan: CashPlan, *, now_ns: int) -> None
                 remedy="see `quantivista cash balances`; the book and the ledger must agree before "
                 "anything is handed off",
             )
+
+
+def settle(
+    connection: sa.Connection,
+    groups: Sequence[Sequence[Transfer]],
+    *,
+    currency: str,
+    now_ns: int,
+) -> int:
+    """Book what happened, whatever is reserved or there; return how many groups were new.
+
+    Raises
+    ------
+    ReservationRefusedError
+        When the ledger refuses for another reason than missing cash or a lapsed reservation.
+    """
+    known = find_bookings(connection, [group[0].id for group in groups])
+    new = [group for group in groups if group[0].id not in known]
+    for start in range(0, len(new), GROUPS_PER_BATCH):
+        chunk = new[start : start + GROUPS_PER_BATCH]
+        results, _ = post(connection, [leg for group in chunk for leg in group], now_ns=now_ns)
+        refused = {one.transfer_id for one in results if one.outcome not in _BOOKED}
+        for group in chunk:
+            if group[0].id in refused:
+                _settle_otherwise(connection, group, currency, now_ns)
+    return len(new)
+
+
+def _settle_otherwise(
+    connection: sa.Connection, group: Sequence[Transfer], currency: str, now_ns: int
+) -> None:
+    """Book a group that was refused: past its reservation, or beyond the cash there is."""
+    results, _ = post(connection, group, now_ns=now_ns)
+    outcomes = {one.outcome for one in results}
+    if Outcome.PENDING_TRANSFER_EXPIRED in outcomes:
+        group = late(group)
+        results, _ = post(connection, group, now_ns=now_ns)
+        outcomes = {one.outcome for one in results}
+    if Outcome.EXCEEDS_DEBITS in outcomes:
+        cash = account_in(CASH, currency)
+        available_minor = find_accounts(connection, [cash])[cash].available_minor
+        short_minor = lacking_minor(group, cash, available_minor)
+        cover = overdraft_of(group, short_minor, currency)
+        create_accounts(connection, [account_of(cover.credit_account, currency)])
+        results, _ = post(connection, (cover, *group), now_ns=now_ns)
+    refused = [one for one in results if one.outcome not in _BOOKED]
+    if refused:
+        raise ReservationRefusedError(
+            f"The cash ledger refuses {group[0].cause} {group[0].reference}: "
+            f"{refused[0].outcome} {refused[0].value}.",
+            remedy="find out from the broker what happened, and book it by hand",
+        )
 
 
 def _require_within(count: int, limit: int, what: str) -> None:

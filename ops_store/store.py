@@ -248,6 +248,28 @@ class OpsStore:
             return ledger.post(connection, batch, now_ns=self._clock.now_ns())[0]
 
     @patient
+    def carry_out(self, plan: CashPlan) -> None:
+        """Open accounts and book transfers, all of them or none.
+
+        Raises
+        ------
+        ReservationRefusedError
+            When the ledger refuses one.
+        """
+        with writing(self._engine, lock=LEDGER_LOCK) as connection:
+            ledger.carry_out(connection, plan, now_ns=self._clock.now_ns())
+
+    @patient
+    def settle(self, groups: Sequence[Sequence[Transfer]], *, currency: str) -> int:
+        """Book what execution reported, by groups; return how many were new.
+
+        An execution is a fact: where its reservation has lapsed, or the cash is not there, it is
+        booked all the same, the latter as an overdraft.
+        """
+        with writing(self._engine, lock=LEDGER_LOCK) as connection:
+            return ledger.settle(connection, groups, currency=currency, now_ns=self._clock.now_ns())
+
+    @patient
     def expire(self) -> tuple[Booking, ...]:
         """Release the reservations that are due, and return the bookings that do it."""
         with writing(self._engine, lock=LEDGER_LOCK) as connection:

@@ -9,6 +9,7 @@ from functools import partial
 import dagster as dg
 
 from assets.book import book_assets
+from assets.cash_management import cash_management_assets
 from assets.instrument_analysis import instrument_analysis_assets
 from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
@@ -57,6 +58,7 @@ def build_defs(
         *portfolio_management_assets(environment, months),
     ]
     assets += trade_execution_assets(environment, months, limits, _primary_keys(assets))
+    assets += cash_management_assets(environment, months, limits)
     assets += reporting_assets(environment, months, _primary_keys(assets))
     assets += marts_assets(environment, months)
     upkeep = maintenance(environment)

@@ -22,7 +22,7 @@ from domain.cash_management.chart import (
     account_of,
 )
 from domain.cash_management.ledger import LedgerState, WorkingLedger
-from domain.cash_management.live import fill_id
+from domain.cash_management.live import fill_id, lacking_minor, overdraft_of
 from domain.cash_management.operations import Occasion, release, reserve_order, settle_fill
 from domain.cash_management.transfers import (
     Booking,
@@ -242,14 +242,9 @@ class Ledger:
             self._open(transfer.credit_account)
         outcomes = self._submit(transfers)
         if Outcome.EXCEEDS_DEBITS in outcomes:
-            # What happened has to be booked; it shows as what it is, money of somebody else.
-            self._open(self._overdraft)
-            leaving = sum(self._leaving_minor(transfer) for transfer in transfers)
-            lacking_minor = leaving - self._account(self.cash).available_minor
-            self.post(
-                self.cash, self._overdraft, lacking_minor, cause="overdraft",
-                reference=transfers[0].reference,
-            )  # fmt: skip
+            available_minor = self._account(self.cash).available_minor
+            short_minor = lacking_minor(transfers, self.cash, available_minor)
+            self._book((overdraft_of(transfers, short_minor, self.currency),))
             outcomes = self._submit(transfers)
         refused = [one for one in outcomes if one is not Outcome.OK]
         if refused:
@@ -262,13 +257,6 @@ class Ledger:
         for transfer in transfers:
             if transfer.kind in _MOVES:
                 self._enter(transfer)
-
-    def _leaving_minor(self, transfer: Transfer) -> int:
-        """Return by how much a transfer lowers what is available."""
-        if transfer.kind is not TransferKind.SINGLE:
-            return 0
-        sign = (transfer.credit_account == self.cash) - (transfer.debit_account == self.cash)
-        return sign * transfer.amount_minor
 
     def _submit(self, transfers: Sequence[Transfer]) -> list[Outcome]:
         return [result.outcome for result in self._working.submit(transfers, self._open_ns)]

@@ -14,9 +14,9 @@ import msgspec
 from contracts.clock import NS_PER_S
 from contracts.envelope import digest
 from domain.cash_management.accounts import Account, Totals
-from domain.cash_management.chart import CASH, FEE, OPENING, account_in, account_of
+from domain.cash_management.chart import CASH, FEE, OPENING, OVERDRAFT, account_in, account_of
 from domain.cash_management.operations import Occasion, release, settle_fill
-from domain.cash_management.transfers import Transfer
+from domain.cash_management.transfers import Transfer, TransferKind
 
 # Ids of a fill's legs begin with this much of a digest, and add which leg they are.
 FILL_ID_CHARS = 40
@@ -213,3 +213,49 @@ def _released(
     )
     void = release(at, reservation=reservation)[0]
     return (msgspec.structs.replace(void, amount_minor=left_minor),)
+
+
+def lacking_minor(transfers: Iterable[Transfer], cash: str, available_minor: int) -> int:
+    """Return by how much transfers would overdraw a cash account; zero or less when they do not.
+
+    What settles a reservation takes nothing that is available: it was set aside before.
+    """
+    leaving_minor = sum(
+        one.amount_minor * ((one.credit_account == cash) - (one.debit_account == cash))
+        for one in transfers
+        if one.kind is TransferKind.SINGLE
+    )
+    return leaving_minor - available_minor
+
+
+def overdraft_of(group: Sequence[Transfer], amount_minor: int, currency: str) -> Transfer:
+    """Return the overdraft that lets a group be booked whose cash is not there.
+
+    What happened has to be booked; it shows as what it is, money of somebody else.
+    """
+    first = group[0]
+    return Transfer(
+        id=digest(("overdraft", first.id)),
+        debit_account=account_in(CASH, currency),
+        credit_account=account_in(OVERDRAFT, currency),
+        amount_minor=amount_minor,
+        currency=currency,
+        event_time_ns=first.event_time_ns,
+        cause="overdraft",
+        reference=first.reference,
+    )
+
+
+def late(group: Sequence[Transfer]) -> tuple[Transfer, ...]:
+    """Return a group for after its reservation has lapsed: what was to be posted moves by itself.
+
+    A release needs nothing any more.
+    """
+    legs = [
+        msgspec.structs.replace(
+            leg, id=f"{leg.id}:late", kind=TransferKind.SINGLE, pending_id="", link=""
+        )
+        for leg in group
+        if leg.kind is not TransferKind.VOID
+    ]
+    return linked(legs)

@@ -38,6 +38,11 @@ class StatementFill(msgspec.Struct, frozen=True):
     fee_ticks: int
 
 
+def fee_minor(fill: StatementFill) -> int:
+    """Return an execution's fee in minor units."""
+    return round(fill.fee_ticks / TICKS_PER_MINOR)
+
+
 class BrokerStatement(msgspec.Struct, frozen=True):
     """One session as broker and service state it.
 
@@ -101,7 +106,7 @@ def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -
             fill.side,
             fill.lots,
             fill.ticks,
-            round(fill.fee_ticks / TICKS_PER_MINOR),
+            fee_minor(fill),
         )
         for fill in statement.fills
     }

@@ -85,18 +85,23 @@ def lake_asset(
     *,
     months: dg.MonthlyPartitionsDefinition | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
+    deps: Sequence[Sequence[str]] = (),
     **arguments: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of an asset that is one table in the lake; see ``spec``.
 
-    With ``months``, the asset is partitioned by month and a range of months is one run.
+    With ``months``, the asset is partitioned by month and a range of months is one run. ``deps``
+    are tables that must be there first, whose rows it does not read.
     """
     declared = spec(workflow, name, partitioned=months is not None, **arguments)
     if months is not None:
         declared["backfill_policy"] = dg.BackfillPolicy.single_run()
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        decorator = dg.asset(ins=ins, partitions_def=months, retry_policy=RETRIES, **declared)
+        decorator = dg.asset(
+            ins=ins, deps=[dg.AssetKey(list(key)) for key in deps], partitions_def=months,
+            retry_policy=RETRIES, **declared,
+        )  # fmt: skip
         made: dg.AssetsDefinition = decorator(final(function))
         return made
 

@@ -1,0 +1,137 @@
+"""Workflow 14, outside the book: the live ledger, what it proves, what has yet to settle."""
+
+from collections.abc import Iterable
+
+import dagster as dg
+import polars as pl
+
+from domain.book.live_cash import other_entries, reports_of, reservations_of
+from domain.book.policy import BookPolicy
+from domain.cash_management.live import settlements
+from domain.cash_management.tables import (
+    LADDER_SCHEMA,
+    LEDGER_SCHEMA,
+    RECONCILED_FIELDS,
+    bookings_frame,
+    ladder_frame,
+    reconciliation_frame,
+    trial_balance_frame,
+)
+from domain.cash_management.transfers import Booking
+from domain.identity import with_event_ids
+from ops_store.records import CashPlan
+from ops_store.store import OpsStore
+from orchestration.base.metadata import HISTORY, lake_asset
+from orchestration.base.ops import ops_store
+from orchestration.base.settings import Settings
+from sources.broker_statements import read_statements
+
+LOGIC_VERSION = "cash-1"
+
+
+def cash_management_assets(
+    settings: Settings, months: dg.MonthlyPartitionsDefinition, policy: BookPolicy
+) -> list[dg.AssetsDefinition]:
+    """Return the assets of workflow 14 that follow the book."""
+
+    @lake_asset(
+        "14", "ledger", primary_key=["sequence"], kinds={"sqlite"}, months=months, tier="raw",
+        ins={
+            "cash_entries": dg.AssetIn(["cash_management", "cash_entries"], metadata=HISTORY),
+            "venue_reports": dg.AssetIn(["trade_execution", "venue_reports"], metadata=HISTORY),
+        },
+        description="One row is one booking of the live ledger in the operations store: an "
+        "opening balance, a reservation, what execution's reports made of it. Grain: booking. "
+        "Units: cents. Consumers: reconciliation, handoff.",
+    )  # fmt: skip
+    def ledger(
+        context: dg.AssetExecutionContext, cash_entries: pl.DataFrame, venue_reports: pl.DataFrame
+    ) -> pl.DataFrame:
+        with ops_store(settings) as store:
+            if store is None or store.opening(book=settings.book) is None:
+                return pl.DataFrame(schema=LEDGER_SCHEMA)
+            book_live(store, settings, policy, cash_entries, venue_reports)
+            return bookings_frame(all_bookings(store), list(context.partition_keys))
+
+    @lake_asset(
+        "14", "trial_balance", primary_key=["month", "account_id"], kinds={"polars"},
+        months=months, tier="report",
+        ins={"states": dg.AssetIn(["portfolio_management", "book_states"])},
+        description="One row is one account of the book's ledger at a month's close, posted and "
+        "reserved; all of them sum to zero. Grain: month, account. Units: cents. Consumers: 09.",
+    )  # fmt: skip
+    def trial_balance(states: pl.DataFrame) -> pl.DataFrame:
+        return trial_balance_frame(states, policy.currency)
+
+    @lake_asset(
+        "14", "settlement_ladder", primary_key=["session", "settlement_date"], kinds={"polars"},
+        months=months, tier="report",
+        ins={
+            "trades": dg.AssetIn(["trade_execution", "trades"], metadata=HISTORY),
+            "equity": dg.AssetIn(["portfolio_management", "equity"]),
+        },
+        description="One row is what has yet to settle on a date, seen from a session's close, "
+        "and the cash that is settled, available and projected then. Grain: session, settlement "
+        "date. Units: cents. Consumers: operations.",
+    )  # fmt: skip
+    def settlement_ladder(trades: pl.DataFrame, equity: pl.DataFrame) -> pl.DataFrame:
+        return ladder_frame(trades, equity) if equity.height else pl.DataFrame(schema=LADDER_SCHEMA)
+
+    @lake_asset(
+        "14", "reconciliation", primary_key=["session"], kinds={"polars"}, months=months,
+        event="CashReconciledEvent",
+        ins={
+            "equity": dg.AssetIn(["portfolio_management", "equity"]),
+            "trades": dg.AssetIn(["trade_execution", "trades"]),
+            "ledger": dg.AssetIn(["cash_management", "ledger"]),
+        },
+        description="One row is one session that a broker executed: whether book, live ledger and "
+        "broker agree on its cash to the cent. Grain: session. Units: cents. Consumers: 09.",
+    )  # fmt: skip
+    def reconciliation(
+        context: dg.AssetExecutionContext,
+        equity: pl.DataFrame,
+        trades: pl.DataFrame,
+        ledger: pl.DataFrame,
+    ) -> pl.DataFrame:
+        del ledger  # its rows are a copy; what is compared is the store itself
+        keys = list(context.partition_keys)
+        with ops_store(settings) as store:
+            bookings = list(all_bookings(store)) if store is not None else []
+        frame = reconciliation_frame(
+            equity, trades, bookings, read_statements(settings.statements_root, keys),
+            settings.session_times(), settings.go_live_session, policy.currency,
+        )  # fmt: skip
+        return with_event_ids(
+            frame, event_type="CashReconciledEvent", key="currency", payload=RECONCILED_FIELDS,
+            inputs=[], logic_version=LOGIC_VERSION,
+        )  # fmt: skip
+
+    return [ledger, trial_balance, settlement_ladder, reconciliation]
+
+
+def all_bookings(store: OpsStore) -> Iterable[Booking]:
+    """Yield every booking of the live ledger in its order."""
+    after = 0
+    while page := store.transfers(after):
+        yield from page
+        after = page[-1].sequence
+
+
+def book_live(
+    store: OpsStore,
+    settings: Settings,
+    policy: BookPolicy,
+    cash_entries: pl.DataFrame,
+    venue_reports: pl.DataFrame,
+) -> None:
+    """Book in the live ledger what reports and corporate actions have moved; none of it twice."""
+    issued = [event for event in store.issued(book=settings.book) if event.delta_qty]
+    booked = store.find_transfers({event.cash_reservation_id for event in issued})
+    reservations = reservations_of(issued, booked, policy.currency)
+    groups = settlements(reports_of(venue_reports), reservations, policy.currency)
+    opens_ns = {entry.session: entry.open_ns for entry in settings.session_times()}
+    if settings.go_live_session is not None:
+        accounts, others = other_entries(cash_entries, settings.go_live_session, opens_ns)
+        store.carry_out(CashPlan(accounts, others, {}))
+    store.settle(groups, currency=policy.currency)
