@@ -44,10 +44,13 @@ from domain.cash_management.transfers import (
 
 CAUSE_EXPIRY = "expiry"
 
+# Looked up once: a member of an enumeration by its name costs as much as a rule that it is for.
+_SINGLE, _PENDING, _POST, _VOID, _EXPIRY = TransferKind
+_OK = Outcome.OK
 _ENDS_AS = {
-    TransferKind.POST: PendingStatus.POSTED,
-    TransferKind.VOID: PendingStatus.VOIDED,
-    TransferKind.EXPIRY: PendingStatus.EXPIRED,
+    _POST: PendingStatus.POSTED,
+    _VOID: PendingStatus.VOIDED,
+    _EXPIRY: PendingStatus.EXPIRED,
 }
 
 
@@ -217,14 +220,14 @@ class WorkingLedger:
         if refusal is not None:
             return refusal
         kind = transfer.kind
-        if kind is TransferKind.SINGLE or kind is TransferKind.PENDING:
+        if kind is _SINGLE or kind is _PENDING:
             moved = self._move(transfer, now_ns)
         else:
             moved = self._settle(transfer)
         if isinstance(moved, TransferResult):
             return moved
         self._enter(transfer, moved, now_ns)
-        return TransferResult(transfer.id, Outcome.OK)
+        return TransferResult(transfer.id, _OK)
 
     def _enter(self, transfer: Transfer, moved_minor: int, now_ns: int) -> None:
         self._sequence += 1
@@ -244,7 +247,7 @@ class WorkingLedger:
         if refusal is not None:
             return refusal
         amount_minor = transfer.amount_minor
-        if transfer.kind is TransferKind.PENDING:
+        if transfer.kind is _PENDING:
             self._reserve(transfer, debit, credit)
         else:
             _post(debit, credit, amount_minor)
@@ -262,7 +265,7 @@ class WorkingLedger:
         real_debit, real_credit = debit.parent, credit.parent
         if refusal is not None or (real_debit is None and real_credit is None):
             return refusal
-        if real_debit is real_credit and transfer.kind is TransferKind.SINGLE:
+        if real_debit is real_credit and transfer.kind is _SINGLE:
             # Between two parts of one real account nothing leaves it.
             return overflow_refusal(transfer, real_debit, amount_minor)
         if real_debit is not None:
@@ -299,7 +302,7 @@ class WorkingLedger:
         debit = self._accounts[transfer.debit_account]
         credit = self._accounts[transfer.credit_account]
         _reserve(debit, credit, -moved_minor)
-        if transfer.kind is TransferKind.POST:
+        if transfer.kind is _POST:
             _post(debit, credit, moved_minor)
         left_minor = reservation.left_minor - moved_minor
         status = PendingStatus.OPEN if left_minor else _ENDS_AS[transfer.kind]
@@ -327,7 +330,7 @@ class WorkingLedger:
                 currency=pending.currency,
                 event_time_ns=max(expires_ns, pending.event_time_ns),
                 cause=CAUSE_EXPIRY,
-                kind=TransferKind.EXPIRY,
+                kind=_EXPIRY,
                 pending_id=id_,
                 reference=pending.reference,
             )

@@ -21,6 +21,9 @@ from domain.cash_management.transfers import (
 
 CURRENCY_CHARS = 3
 
+# Looked up once: a member of an enumeration by its name costs as much as a rule that it is for.
+_SINGLE, _PENDING, _POST, _VOID, _EXPIRY = TransferKind
+
 _ENDED = {
     PendingStatus.POSTED: Outcome.PENDING_TRANSFER_ALREADY_POSTED,
     PendingStatus.VOIDED: Outcome.PENDING_TRANSFER_ALREADY_VOIDED,
@@ -34,9 +37,9 @@ def malformed(transfer: Transfer) -> TransferResult | None:
         return TransferResult(transfer.id, Outcome.TEXT_MALFORMED, repr(transfer.id))
     if transfer.id.startswith(EXPIRY_PREFIX):
         return TransferResult(transfer.id, Outcome.ID_RESERVED, EXPIRY_PREFIX)
-    for time_ns in (transfer.event_time_ns, transfer.expires_ns):
-        if not 0 <= time_ns <= TIME_NS_MAX:
-            return TransferResult(transfer.id, Outcome.TIME_OUT_OF_RANGE, str(time_ns))
+    if not (0 <= transfer.event_time_ns <= TIME_NS_MAX and 0 <= transfer.expires_ns <= TIME_NS_MAX):
+        value = f"{transfer.event_time_ns} and {transfer.expires_ns}"
+        return TransferResult(transfer.id, Outcome.TIME_OUT_OF_RANGE, value)
     rate = transfer.rate
     if rate is not None and not (rate.is_finite() and rate > 0):
         return TransferResult(transfer.id, Outcome.RATE_MUST_BE_POSITIVE, str(rate))
@@ -46,17 +49,17 @@ def malformed(transfer: Transfer) -> TransferResult | None:
 def _kind_refusal(transfer: Transfer) -> TransferResult | None:
     """Return which field does not go with the kind."""
     kind, amount_minor = transfer.kind, transfer.amount_minor
-    if kind is TransferKind.EXPIRY:
+    if kind is _EXPIRY:
         return TransferResult(transfer.id, Outcome.KIND_RESERVED, kind)
-    settles = kind is TransferKind.POST or kind is TransferKind.VOID
+    settles = kind is _POST or kind is _VOID
     if amount_minor < 0 or (amount_minor == 0 and not settles):
         return TransferResult(transfer.id, Outcome.AMOUNT_MUST_BE_POSITIVE, str(amount_minor))
-    if transfer.expires_ns and kind is not TransferKind.PENDING:
+    if transfer.expires_ns and kind is not _PENDING:
         value = str(transfer.expires_ns)
         return TransferResult(transfer.id, Outcome.EXPIRES_RESERVED_FOR_PENDING, value)
     if transfer.pending_id and not settles:
         return TransferResult(transfer.id, Outcome.PENDING_ID_MUST_BE_EMPTY, transfer.pending_id)
-    if transfer.reverses and kind is not TransferKind.SINGLE:
+    if transfer.reverses and kind is not _SINGLE:
         return TransferResult(transfer.id, Outcome.REVERSAL_MUST_BE_SINGLE, kind)
     return None
 
@@ -187,7 +190,7 @@ def reversal_refusal(
     if booked is None:
         return TransferResult(transfer.id, Outcome.REVERSED_TRANSFER_NOT_FOUND, transfer.reverses)
     original = booked.transfer
-    if original.kind is not TransferKind.SINGLE and original.kind is not TransferKind.POST:
+    if original.kind is not _SINGLE and original.kind is not _POST:
         return TransferResult(transfer.id, Outcome.REVERSED_TRANSFER_MOVED_NOTHING, original.kind)
     mirrored = (original.credit_account, original.debit_account, booked.moved_minor)
     if (transfer.debit_account, transfer.credit_account, transfer.amount_minor) != mirrored:

@@ -181,6 +181,9 @@ class Outcome(enum.StrEnum):
     REVERSAL_MUST_BE_SINGLE = "reversal_must_be_single"
 
 
+_BOOKED = frozenset({Outcome.OK, Outcome.EXISTS})
+
+
 class TransferResult(msgspec.Struct, frozen=True, gc=False):
     """The outcome for one transfer, with the value that a refusal is about."""
 
@@ -191,7 +194,7 @@ class TransferResult(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_booked(self) -> bool:
         """Whether the transfer is in the ledger, from now or from before."""
-        return self.outcome is Outcome.OK or self.outcome is Outcome.EXISTS
+        return self.outcome in _BOOKED
 
 
 _COMPARED = {
