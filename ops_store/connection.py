@@ -18,7 +18,10 @@ BUSY_TIMEOUT_MS = 10_000
 _IMMEDIATE = "quantivista_immediate"
 # Postgres lets writers run side by side: two that both find no row both insert it, and one fails.
 # This lock makes them take turns as SQLite does; a write here takes a few milliseconds.
-_WRITERS_LOCK = sa.text("SELECT pg_advisory_xact_lock(7149523)")
+WRITERS_LOCK = sa.text("SELECT pg_advisory_xact_lock(7149523)")
+# The ledger's writers take turns among themselves: nearly all of them change the same cash account,
+# so that locks by row would make them wait as long, and could deadlock.
+LEDGER_LOCK = sa.text("SELECT pg_advisory_xact_lock(7149524)")
 # A URL with a password does not belong into a file: `env:NAME` says which variable holds it.
 _ENVIRONMENT = "env:"
 _SEARCH_PATH = "-csearch_path="
@@ -63,7 +66,7 @@ def ensure_schema(url: str) -> None:
     try:
         with engine.begin() as connection:
             # Two that create it at the same moment would both find it absent, and one would fail.
-            connection.execute(_WRITERS_LOCK)
+            connection.execute(WRITERS_LOCK)
             connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
     finally:
         engine.dispose()
@@ -145,13 +148,16 @@ def _tune_sqlite(engine: sa.Engine) -> None:
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection in a write transaction: committed on success, rolled back otherwise."""
+def writing(engine: sa.Engine, *, lock: sa.TextClause = WRITERS_LOCK) -> Iterator[sa.Connection]:
+    """Yield a connection in a write transaction: committed on success, rolled back otherwise.
+
+    On Postgres the writers that name the same ``lock`` take turns; on SQLite all do.
+    """
     connection = engine.connect().execution_options(**{_IMMEDIATE: True})
     try:
         with connection.begin():
             if engine.dialect.name == "postgresql":
-                connection.execute(_WRITERS_LOCK)
+                connection.execute(lock)
             yield connection
     finally:
         connection.close()
@@ -160,5 +166,9 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Yield a connection that sees one consistent state."""
-    with engine.connect() as connection, connection.begin():
-        yield connection
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # By default each statement there sees what was committed before it.
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection

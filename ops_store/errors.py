@@ -10,6 +10,7 @@
         ├── DecisionConflictError     another payload exists under the same idempotency key
         ├── ReportConflictError       another report exists at the same journal position
         ├── IncidentUnknownError      no open incident has the id that was named
+        ├── AccountUnknownError       the ledger has no account of the name
         └── FencedError               a newer instance of the consumer has taken over
 """
 
@@ -48,3 +49,7 @@ class FencedError(OpsStoreError):
 
 class IncidentUnknownError(OpsStoreError):
     """No open incident has the id that was named."""
+
+
+class AccountUnknownError(OpsStoreError):
+    """The ledger has no account of the name."""

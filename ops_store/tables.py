@@ -133,3 +133,88 @@ CONTROLS = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("changed_ns", sa.BigInteger, nullable=False),
 )
+
+LEDGER_ACCOUNTS = sa.Table(
+    "ledger_accounts",
+    METADATA,
+    sa.Column("account_id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("balance_limit", sa.String(32), nullable=False),
+    sa.Column("parent", sa.String(64), nullable=False),
+    sa.Column("is_split", sa.Boolean, nullable=False),
+    sa.Column("debits_posted", sa.BigInteger, nullable=False),
+    sa.Column("credits_posted", sa.BigInteger, nullable=False),
+    sa.Column("debits_pending", sa.BigInteger, nullable=False),
+    sa.Column("credits_pending", sa.BigInteger, nullable=False),
+    # The ledger enforces its limits; that the database does too costs nothing.
+    sa.CheckConstraint(
+        "balance_limit <> 'debits_must_not_exceed_credits' "
+        "OR debits_posted + debits_pending <= credits_posted",
+        name="ck_ledger_accounts_debits_limit",
+    ),
+    sa.CheckConstraint(
+        "balance_limit <> 'credits_must_not_exceed_debits' "
+        "OR credits_posted + credits_pending <= debits_posted",
+        name="ck_ledger_accounts_credits_limit",
+    ),
+    sa.CheckConstraint(
+        "debits_posted >= 0 AND credits_posted >= 0 "
+        "AND debits_pending >= 0 AND credits_pending >= 0",
+        name="ck_ledger_accounts_totals",
+    ),
+)
+
+# The migration adds triggers that refuse to change or delete a row: a booking is for ever.
+LEDGER_TRANSFERS = sa.Table(
+    "ledger_transfers",
+    METADATA,
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    # A client's id has up to 64 characters, and the ledger's own put a word before one.
+    sa.Column("transfer_id", sa.String(80), nullable=False),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("debit_account", sa.String(64), nullable=False, index=True),
+    sa.Column("credit_account", sa.String(64), nullable=False, index=True),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("moved_minor", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("event_time_ns", sa.BigInteger, nullable=False),
+    sa.Column("knowledge_time_ns", sa.BigInteger, nullable=False),
+    sa.Column("cause", sa.String(32), nullable=False),
+    sa.Column("pending_id", sa.String(64), nullable=False),
+    sa.Column("expires_ns", sa.BigInteger, nullable=False),
+    sa.Column("link", sa.String(64), nullable=False),
+    sa.Column("reference", sa.String(128), nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("reverses", sa.String(64), nullable=False),
+    sa.Column("rate", sa.String(40), nullable=False),
+    sa.UniqueConstraint("transfer_id", name="uq_ledger_transfers_transfer_id"),
+    sa.CheckConstraint("moved_minor > 0", name="ck_ledger_transfers_moved"),
+    sa.CheckConstraint("debit_account <> credit_account", name="ck_ledger_transfers_accounts"),
+)
+sa.Index(
+    "uq_ledger_transfers_reverses",
+    LEDGER_TRANSFERS.c.reverses,
+    unique=True,
+    sqlite_where=LEDGER_TRANSFERS.c.reverses != "",
+    postgresql_where=LEDGER_TRANSFERS.c.reverses != "",
+)
+
+LEDGER_RESERVATIONS = sa.Table(
+    "ledger_reservations",
+    METADATA,
+    sa.Column("transfer_id", sa.String(64), primary_key=True),
+    sa.Column("left_minor", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.String(8), nullable=False),
+    sa.Column("expires_ns", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(
+        "(left_minor > 0) = (status = 'open') AND left_minor >= 0",
+        name="ck_ledger_reservations_left",
+    ),
+)
+sa.Index(
+    "ix_ledger_reservations_due",
+    LEDGER_RESERVATIONS.c.expires_ns,
+    sqlite_where=LEDGER_RESERVATIONS.c.status == "open",
+    postgresql_where=LEDGER_RESERVATIONS.c.status == "open",
+)

@@ -1,0 +1,277 @@
+"""The cash ledger, kept: ``domain.cash_management.ledger`` decides, this loads and stores.
+
+A batch loads the part of the ledger that it touches, applies the pure state machine to it, and
+writes what is new, in a handful of statements whatever the batch's size. Writers take turns
+(``connection.LEDGER_LOCK``), so that each sees all that was committed, numbers have no gaps, and
+what became known later has the later number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from domain.cash_management.accounts import Account, AccountKind, AccountResult, Limit
+from domain.cash_management.ledger import LedgerState, apply, open_accounts
+from domain.cash_management.refusals import is_text_well_formed
+from domain.cash_management.transfers import (
+    Booking,
+    PendingStatus,
+    Reservation,
+    Transfer,
+    TransferKind,
+    TransferResult,
+)
+from ops_store.errors import OpsStoreError
+from ops_store.tables import LEDGER_ACCOUNTS, LEDGER_RESERVATIONS, LEDGER_TRANSFERS
+
+TRANSFERS_PER_BATCH_MAX = 10_000
+ACCOUNTS_PER_CALL_MAX = 10_000
+# What is due beyond it is released by the next call, and until then not available.
+EXPIRIES_PER_BATCH_MAX = 10_000
+# Postgres takes 65,535 bind variables and SQLite 32,766; stay far below both.
+_IN_CHUNK = 1_000
+_ROWS_CHUNK = 1_000
+
+_TRANSFER = LEDGER_TRANSFERS.c
+_RESERVATION = LEDGER_RESERVATIONS.c
+_TOTALS = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
+
+
+def create_accounts(
+    connection: sa.Connection, accounts: Sequence[Account]
+) -> tuple[AccountResult, ...]:
+    """Open accounts; those that are open already stay as they are."""
+    _require_within(len(accounts), ACCOUNTS_PER_CALL_MAX, "accounts")
+    ids = {id_ for one in accounts for id_ in (one.id, one.parent) if id_.isprintable()}
+    before = LedgerState(accounts=find_accounts(connection, ids))
+    after, results = open_accounts(before, accounts)
+    _store_accounts(connection, before, after)
+    return results
+
+
+def post(
+    connection: sa.Connection, batch: Sequence[Transfer], *, now_ns: int
+) -> tuple[tuple[TransferResult, ...], tuple[Booking, ...]]:
+    """Book a batch after what is due; return an outcome for each transfer, and the new bookings."""
+    _require_within(len(batch), TRANSFERS_PER_BATCH_MAX, "transfers")
+    before = _load(connection, batch, now_ns)
+    after, results = apply(before, batch, now_ns)
+    new = tuple(one for one in after.bookings.values() if one.sequence > before.sequence)
+    if new:
+        _execute_in_chunks(connection, sa.insert(LEDGER_TRANSFERS), map(_transfer_row, new))
+        _store_accounts(connection, before, after)
+        changed = [
+            one
+            for id_, one in after.reservations.items()
+            if one is not before.reservations.get(id_)
+        ]
+        _upsert(connection, LEDGER_RESERVATIONS, map(_reservation_row, changed))
+    return results, new
+
+
+def _require_within(count: int, limit: int, what: str) -> None:
+    if count > limit:
+        raise OpsStoreError(
+            f"{count} {what} in one call, the limit is {limit}.",
+            remedy="pass them in several calls; a linked group stays in one",
+        )
+
+
+def _load(connection: sa.Connection, batch: Sequence[Transfer], now_ns: int) -> LedgerState:
+    """Return the part of the ledger that a batch touches."""
+    # A text that no row can have is refused by the state machine; a driver might fail on it.
+    known = [one for one in batch if is_text_well_formed(one)]
+    head = connection.execute(
+        sa.select(_TRANSFER.sequence, _TRANSFER.knowledge_time_ns)
+        .order_by(_TRANSFER.sequence.desc())
+        .limit(1)
+    ).one_or_none()
+    due = sa.select(_RESERVATION.transfer_id).where(
+        _RESERVATION.status == PendingStatus.OPEN.value,
+        _RESERVATION.expires_ns > 0,
+        _RESERVATION.expires_ns <= max(now_ns, head.knowledge_time_ns if head else 0),
+    )
+    due = due.order_by(_RESERVATION.expires_ns).limit(EXPIRIES_PER_BATCH_MAX)
+    ids = set(connection.execute(due).scalars())
+    for one in known:
+        ids.update((one.id, one.pending_id, one.reverses))
+    bookings = find_bookings(connection, ids)
+    pending = {id_ for id_, one in bookings.items() if one.transfer.kind is TransferKind.PENDING}
+    account_ids = {
+        id_
+        for one in (*known, *(bookings[id_].transfer for id_ in pending))
+        for id_ in (one.debit_account, one.credit_account)
+    }
+    return LedgerState(
+        accounts=find_accounts(connection, account_ids),
+        bookings=bookings,
+        reservations=find_reservations(connection, pending),
+        reversed_ids=_reversed_among(connection, {one.reverses for one in known}),
+        sequence=head.sequence if head else 0,
+        known_ns=head.knowledge_time_ns if head else 0,
+    )
+
+
+def find_accounts(
+    connection: sa.Connection, ids: Iterable[str] | None = None
+) -> dict[str, Account]:
+    """Return the accounts of the ids that exist, with their real ones; of None all, by id."""
+    query = sa.select(LEDGER_ACCOUNTS).order_by(LEDGER_ACCOUNTS.c.account_id)
+    if ids is None:
+        return {row.account_id: _account(row) for row in connection.execute(query)}
+    found: dict[str, Account] = {}
+    for chunk in _chunks(ids):
+        named = LEDGER_ACCOUNTS.c.account_id.in_(chunk)
+        parents = sa.select(LEDGER_ACCOUNTS.c.parent).where(named)
+        either = sa.or_(named, LEDGER_ACCOUNTS.c.account_id.in_(parents))
+        for row in connection.execute(query.where(either)):
+            found[row.account_id] = _account(row)
+    return found
+
+
+def find_bookings(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Booking]:
+    """Return the bookings of the transfers that exist, by the transfer's id."""
+    found: dict[str, Booking] = {}
+    for chunk in _chunks(ids):
+        query = sa.select(LEDGER_TRANSFERS).where(_TRANSFER.transfer_id.in_(chunk))
+        for row in connection.execute(query):
+            found[row.transfer_id] = booking_of(row)
+    return found
+
+
+def find_reservations(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Reservation]:
+    """Return what is left of the pending transfers that exist, by id."""
+    found: dict[str, Reservation] = {}
+    for chunk in _chunks(ids):
+        query = sa.select(LEDGER_RESERVATIONS).where(_RESERVATION.transfer_id.in_(chunk))
+        for id_, left_minor, status, expires_ns in connection.execute(query):
+            found[id_] = Reservation(id_, left_minor, PendingStatus(status), expires_ns)
+    return found
+
+
+def _reversed_among(connection: sa.Connection, ids: set[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for chunk in _chunks(ids):
+        query = sa.select(_TRANSFER.reverses).where(
+            _TRANSFER.reverses.in_(chunk), _TRANSFER.reverses != ""
+        )
+        found.update(connection.execute(query).scalars())
+    return frozenset(found)
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    wanted = sorted(set(ids) - {""})
+    for start in range(0, len(wanted), _IN_CHUNK):
+        yield wanted[start : start + _IN_CHUNK]
+
+
+def _store_accounts(connection: sa.Connection, before: LedgerState, after: LedgerState) -> None:
+    changed = [one for id_, one in after.accounts.items() if one is not before.accounts.get(id_)]
+    _upsert(connection, LEDGER_ACCOUNTS, map(_account_row, changed))
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    (key,) = table.primary_key.columns
+    others = [column.name for column in table.columns if column is not key]
+    # Both dialects know the clause, each by a class of its own.
+    is_postgres = connection.dialect.name == "postgresql"
+    statement: Any = (postgresql.insert if is_postgres else sqlite.insert)(table)
+    statement = statement.on_conflict_do_update(
+        index_elements=[key], set_={name: statement.excluded[name] for name in others}
+    )
+    _execute_in_chunks(connection, statement, rows)
+
+
+def _execute_in_chunks(
+    connection: sa.Connection, statement: sa.Insert, rows: Iterable[dict[str, Any]]
+) -> None:
+    listed = list(rows)
+    for start in range(0, len(listed), _ROWS_CHUNK):
+        connection.execute(statement, listed[start : start + _ROWS_CHUNK])
+
+
+def _account(row: sa.Row[Any]) -> Account:
+    return Account(
+        id=row.account_id,
+        kind=AccountKind(row.kind),
+        currency=row.currency,
+        limit=Limit(row.balance_limit),
+        parent=row.parent,
+        is_split=row.is_split,
+        debits_posted=row.debits_posted,
+        credits_posted=row.credits_posted,
+        debits_pending=row.debits_pending,
+        credits_pending=row.credits_pending,
+    )
+
+
+def _account_row(account: Account) -> dict[str, Any]:
+    return {
+        "account_id": account.id,
+        "kind": account.kind.value,
+        "currency": account.currency,
+        "balance_limit": account.limit.value,
+        "parent": account.parent,
+        "is_split": account.is_split,
+        **dict(zip(_TOTALS, account.totals, strict=True)),
+    }
+
+
+def _reservation_row(reservation: Reservation) -> dict[str, Any]:
+    return {
+        "transfer_id": reservation.id,
+        "left_minor": reservation.left_minor,
+        "status": reservation.status.value,
+        "expires_ns": reservation.expires_ns,
+    }
+
+
+def booking_of(row: sa.Row[Any]) -> Booking:
+    """Return the booking in a row of the table of transfers."""
+    transfer = Transfer(
+        id=row.transfer_id,
+        debit_account=row.debit_account,
+        credit_account=row.credit_account,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        event_time_ns=row.event_time_ns,
+        cause=row.cause,
+        kind=TransferKind(row.kind),
+        pending_id=row.pending_id,
+        expires_ns=row.expires_ns,
+        link=row.link,
+        reference=row.reference,
+        actor=row.actor,
+        reverses=row.reverses,
+        rate=Decimal(row.rate) if row.rate else None,
+    )
+    return Booking(row.sequence, transfer, row.moved_minor, row.knowledge_time_ns)
+
+
+def _transfer_row(booking: Booking) -> dict[str, Any]:
+    transfer = booking.transfer
+    return {
+        "sequence": booking.sequence,
+        "transfer_id": transfer.id,
+        "kind": transfer.kind.value,
+        "debit_account": transfer.debit_account,
+        "credit_account": transfer.credit_account,
+        "amount_minor": transfer.amount_minor,
+        "moved_minor": booking.moved_minor,
+        "currency": transfer.currency,
+        "event_time_ns": transfer.event_time_ns,
+        "knowledge_time_ns": booking.knowledge_time_ns,
+        "cause": transfer.cause,
+        "pending_id": transfer.pending_id,
+        "expires_ns": transfer.expires_ns,
+        "link": transfer.link,
+        "reference": transfer.reference,
+        "actor": transfer.actor,
+        "reverses": transfer.reverses,
+        "rate": "" if transfer.rate is None else str(transfer.rate),
+    }
