@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from domain.cash_management.accounts import Account, AccountKind, AccountResult, Limit
 from domain.cash_management.ledger import LedgerState, apply, open_accounts
@@ -26,6 +25,7 @@ from domain.cash_management.transfers import (
     TransferKind,
     TransferResult,
 )
+from ops_store.bulk import write_rows
 from ops_store.errors import OpsStoreError
 from ops_store.tables import LEDGER_ACCOUNTS, LEDGER_RESERVATIONS, LEDGER_TRANSFERS
 
@@ -35,7 +35,6 @@ ACCOUNTS_PER_CALL_MAX = 10_000
 EXPIRIES_PER_BATCH_MAX = 10_000
 # Postgres takes 65,535 bind variables and SQLite 32,766; stay far below both.
 _IN_CHUNK = 1_000
-_ROWS_CHUNK = 1_000
 
 _TRANSFER = LEDGER_TRANSFERS.c
 _RESERVATION = LEDGER_RESERVATIONS.c
@@ -63,14 +62,14 @@ def post(
     after, results = apply(before, batch, now_ns)
     new = tuple(one for one in after.bookings.values() if one.sequence > before.sequence)
     if new:
-        _execute_in_chunks(connection, sa.insert(LEDGER_TRANSFERS), map(_transfer_row, new))
+        write_rows(connection, LEDGER_TRANSFERS, [transfer_row(one) for one in new])
         _store_accounts(connection, before, after)
-        changed = [
-            one
+        settled = [
+            _reservation_row(one)
             for id_, one in after.reservations.items()
             if one is not before.reservations.get(id_)
         ]
-        _upsert(connection, LEDGER_RESERVATIONS, map(_reservation_row, changed))
+        write_rows(connection, LEDGER_RESERVATIONS, settled, replace=True)
     return results, new
 
 
@@ -86,18 +85,8 @@ def _load(connection: sa.Connection, batch: Sequence[Transfer], now_ns: int) -> 
     """Return the part of the ledger that a batch touches."""
     # A text that no row can have is refused by the state machine; a driver might fail on it.
     known = [one for one in batch if is_text_well_formed(one)]
-    head = connection.execute(
-        sa.select(_TRANSFER.sequence, _TRANSFER.knowledge_time_ns)
-        .order_by(_TRANSFER.sequence.desc())
-        .limit(1)
-    ).one_or_none()
-    due = sa.select(_RESERVATION.transfer_id).where(
-        _RESERVATION.status == PendingStatus.OPEN.value,
-        _RESERVATION.expires_ns > 0,
-        _RESERVATION.expires_ns <= max(now_ns, head.knowledge_time_ns if head else 0),
-    )
-    due = due.order_by(_RESERVATION.expires_ns).limit(EXPIRIES_PER_BATCH_MAX)
-    ids = set(connection.execute(due).scalars())
+    sequence, known_ns, due = _head(connection, now_ns)
+    ids = set(due)
     for one in known:
         ids.update((one.id, one.pending_id, one.reverses))
     bookings = find_bookings(connection, ids)
@@ -112,9 +101,30 @@ def _load(connection: sa.Connection, batch: Sequence[Transfer], now_ns: int) -> 
         bookings=bookings,
         reservations=find_reservations(connection, pending),
         reversed_ids=_reversed_among(connection, {one.reverses for one in known}),
-        sequence=head.sequence if head else 0,
-        known_ns=head.knowledge_time_ns if head else 0,
+        sequence=sequence,
+        known_ns=known_ns,
     )
+
+
+def _head(connection: sa.Connection, now_ns: int) -> tuple[int, int, list[str]]:
+    """Return the last booking's number and time, and the reservations that are due."""
+    columns = (_TRANSFER.sequence, _TRANSFER.knowledge_time_ns)
+    last = sa.select(*columns).order_by(_TRANSFER.sequence.desc()).limit(1).subquery()
+    is_due = sa.and_(
+        _RESERVATION.status == PendingStatus.OPEN.value,
+        _RESERVATION.expires_ns > 0,
+        _RESERVATION.expires_ns <= now_ns,
+    )
+    # One query for both: each costs a batch a turn to the server while other writers wait.
+    query = sa.select(last, _RESERVATION.transfer_id).outerjoin_from(
+        last, LEDGER_RESERVATIONS, is_due
+    )
+    query = query.order_by(_RESERVATION.expires_ns).limit(EXPIRIES_PER_BATCH_MAX)
+    rows = connection.execute(query).all()
+    if not rows:
+        return 0, 0, []
+    due = [row.transfer_id for row in rows if row.transfer_id is not None]
+    return rows[0].sequence, rows[0].knowledge_time_ns, due
 
 
 def find_accounts(
@@ -172,27 +182,7 @@ def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
 
 def _store_accounts(connection: sa.Connection, before: LedgerState, after: LedgerState) -> None:
     changed = [one for id_, one in after.accounts.items() if one is not before.accounts.get(id_)]
-    _upsert(connection, LEDGER_ACCOUNTS, map(_account_row, changed))
-
-
-def _upsert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
-    (key,) = table.primary_key.columns
-    others = [column.name for column in table.columns if column is not key]
-    # Both dialects know the clause, each by a class of its own.
-    is_postgres = connection.dialect.name == "postgresql"
-    statement: Any = (postgresql.insert if is_postgres else sqlite.insert)(table)
-    statement = statement.on_conflict_do_update(
-        index_elements=[key], set_={name: statement.excluded[name] for name in others}
-    )
-    _execute_in_chunks(connection, statement, rows)
-
-
-def _execute_in_chunks(
-    connection: sa.Connection, statement: sa.Insert, rows: Iterable[dict[str, Any]]
-) -> None:
-    listed = list(rows)
-    for start in range(0, len(listed), _ROWS_CHUNK):
-        connection.execute(statement, listed[start : start + _ROWS_CHUNK])
+    write_rows(connection, LEDGER_ACCOUNTS, [_account_row(one) for one in changed], replace=True)
 
 
 def _account(row: sa.Row[Any]) -> Account:
@@ -253,7 +243,8 @@ def booking_of(row: sa.Row[Any]) -> Booking:
     return Booking(row.sequence, transfer, row.moved_minor, row.knowledge_time_ns)
 
 
-def _transfer_row(booking: Booking) -> dict[str, Any]:
+def transfer_row(booking: Booking) -> dict[str, Any]:
+    """Return the row that keeps a booking."""
     transfer = booking.transfer
     return {
         "sequence": booking.sequence,

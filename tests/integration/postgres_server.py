@@ -24,13 +24,14 @@ def _binaries() -> Path | None:
 class PostgresServer:
     """A running server; ``url`` is its database's."""
 
-    def __init__(self, data: Path, binaries: Path, user: str | None) -> None:
+    def __init__(self, data: Path, binaries: Path, user: str | None, *, fsync: bool) -> None:
         name = user or os.environ.get("USER", "postgres")
         self.url = f"postgresql://{name}@/postgres?host={data}"
         self._run = {"user": user, "check": True, "capture_output": True, "timeout": 60, "cwd": "/"}
         self._control = [str(binaries / "pg_ctl"), "-D", str(data), "-w", "-s"]
-        self._start = ["-l", str(data / "log"), "-o", f"-c listen_addresses= -c fsync=off "
-                       f"-c unix_socket_directories={data}"]  # fmt: skip
+        options = f"-c listen_addresses= -c fsync={'on' if fsync else 'off'}"
+        options += f" -c unix_socket_directories={data}"
+        self._start = ["-l", str(data / "log"), "-o", options]
         initdb = [str(binaries / "initdb"), "-D", str(data), "-U", name, "-A", "trust", "-N"]
         subprocess.run(initdb, **self._run)
         self.start()
@@ -44,8 +45,11 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(root: Path) -> Iterator[PostgresServer]:
-    """Yield a fresh server; skip the test where driver or server is not installed."""
+def postgres_server(root: Path, *, fsync: bool = False) -> Iterator[PostgresServer]:
+    """Yield a fresh server; skip the test where driver or server is not installed.
+
+    Tests never cut the machine's power, so it need not wait for the disk; a benchmark must.
+    """
     pytest.importorskip("psycopg2", reason="psycopg2 (the Postgres driver) is not installed")
     binaries = _binaries()
     if binaries is None:
@@ -59,7 +63,7 @@ def postgres_server(root: Path) -> Iterator[PostgresServer]:
             if directory.owner() == "root" and directory != Path("/tmp"):  # noqa: S108
                 directory.chmod(directory.stat().st_mode | 0o711)
         shutil.chown(data, user)
-    server = PostgresServer(data, binaries, user)
+    server = PostgresServer(data, binaries, user, fsync=fsync)
     try:
         yield server
     finally:
