@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,6 +44,7 @@ IN_MEMORY = 200_000
 CASH = "asset:cash:USD"
 INSTRUMENTS = [f"trading:{number}" for number in range(50)]
 RESULTS = Path(__file__).with_name("results") / "ledger.json"
+Work = Callable[[str, str, int, int, float], tuple[int, float]]
 PLAIN = sa.Table(
     "plain_rows",
     sa.MetaData(),
@@ -142,7 +143,9 @@ def insert(url: str, run: str, writer: int, batch: int, start: float) -> tuple[i
     return count, ended
 
 
-def rate(pool: ProcessPoolExecutor, work, url: str, run: str, writers: int, batch: int) -> float:
+def rate(
+    pool: ProcessPoolExecutor, work: Work, url: str, run: str, writers: int, batch: int
+) -> float:
     """Return transfers per second of all writers together."""
     start = time.time() + 0.5
     tasks = [pool.submit(work, url, run, writer, batch, start) for writer in range(writers)]

@@ -215,10 +215,20 @@ def test_a_group_is_booked_wholly_or_not_at_all(bad: int) -> None:
     }
     assert results[3].outcome is Outcome.OK
     assert after == apply(before, (transfer("after"),), 16)[0]
-    # What was taken back left nothing behind: not even a time-out under the same id.
-    again, results = apply(after, (pending("a", 100, expires_ns=60),), 17)
-    assert again.reservations["a"].expires_ns == 60
-    assert apply(again, (), 55)[0].reservations["a"].status is PendingStatus.OPEN
+
+
+def test_a_group_that_was_taken_back_left_nothing_behind() -> None:
+    ledger = WorkingLedger(prepared())
+    undo = transfer("undo", ALPHA, AAPL, 7, reverses="moved")
+    group = linked(pending("a", 100, expires_ns=50), undo, transfer("much", amount=5_000))
+    assert outcomes(ledger.submit(group, 16))[2] == "exceeds_debits"
+    # Neither the reversal, nor a time-out under an id that comes again with another one.
+    again = (undo, pending("a", 100, expires_ns=60))
+    assert outcomes(ledger.submit(again, 17)) == ["ok", "ok"]
+    ledger.submit((), 55)
+    assert ledger.state().reservations["a"].status is PendingStatus.OPEN
+    ledger.submit((), 60)
+    assert ledger.state().reservations["a"].status is PendingStatus.EXPIRED
 
 
 def test_a_group_again_is_there_already_and_nobody_joins_it() -> None:
@@ -257,11 +267,15 @@ def test_what_moves_between_two_parts_leaves_the_real_account_as_it_is() -> None
 def test_a_real_account_holds_its_limit_over_all_of_its_parts() -> None:
     loose = Account(id="virtual:loose", kind=AccountKind.ASSET, currency="USD", parent=BROKER)
     state, _ = open_accounts(funded(), (loose,))
-    spend = transfer("spend", AAPL, "virtual:loose", 1_001)
-    _, (result,) = apply(state, (spend,), 11)
-    assert (result.outcome, result.value) == (
-        Outcome.EXCEEDS_DEBITS, f"1001 of 1000 at {BROKER}",
-    )  # fmt: skip
+    for spend in (
+        transfer("spend", AAPL, "virtual:loose", 1_001),
+        # Reserved to move within, it could no longer leave; so much is not there.
+        pending("reserve", 1_001, debit=ALPHA, credit="virtual:loose"),
+    ):
+        _, (result,) = apply(state, (spend,), 11)
+        assert (result.outcome, result.value) == (
+            Outcome.EXCEEDS_DEBITS, f"1001 of 1000 at {BROKER}",
+        )  # fmt: skip
 
 
 def test_no_total_outgrows_a_column_not_even_of_a_real_account() -> None:
