@@ -57,14 +57,19 @@ def append(
     entry = next_entry(
         _last(connection),
         at_ns=now_ns,
-        actor=actor[:ACTOR_CHARS_MAX],
+        actor=_text(actor)[:ACTOR_CHARS_MAX],
         role=role,
         action=action,
-        subject=subject[:SUBJECT_CHARS_MAX],
+        subject=_text(subject)[:SUBJECT_CHARS_MAX],
         payload=payload,
     )
     connection.execute(sa.insert(AUDIT_ENTRIES).values(**msgspec.structs.asdict(entry)))
     return entry
+
+
+def _text(value: str) -> str:
+    """Return a text that Postgres takes: without NUL. Payloads are bytes, and keep it."""
+    return value.replace("\x00", "\ufffd")
 
 
 def entries_after(connection: sa.Connection, sequence: int, limit: int) -> list[AuditEntry]:

@@ -32,6 +32,8 @@ class ComplianceStore:
     _engine: sa.Engine
     _clock: Clock
     patience_s: float
+    # Of the operating system's user, where it is not the person who acts.
+    login: str = ""
 
     def _note(
         self, connection: sa.Connection, action: str, subject: str, payload: Any, *, by: str = ""
@@ -39,6 +41,8 @@ class ComplianceStore:
         """Append what a person, or a service when nobody is named, has just done."""
         roles = compliance.person(connection, by).roles if by else frozenset()
         role = ",".join(sorted(roles)) or (UNASSIGNED if by else audit.SERVICE)
+        if by and self.login not in ("", by):
+            payload = {"login": self.login, "said": payload}
         return audit.append(
             connection,
             actor=by or audit.SERVICE,
@@ -166,6 +170,12 @@ class ComplianceStore:
         """Return the approvals, oldest first."""
         with reading(self._engine) as connection:
             return compliance.approvals(connection, state=state)
+
+    @patient
+    def approval_id(self, prefix: str) -> str:
+        """Return the whole id of the one approval whose id begins with ``prefix``."""
+        with reading(self._engine) as connection:
+            return compliance.find_approval(connection, prefix).approval_id
 
     @patient
     def change_rules(self, rule_set: RuleSet, approval_id: str, *, by: str) -> None:
