@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.acting import As, note, note_emergency
 from cli.live import configs, execution_root, opening_lots, processes
 from cli.venue_session import write_replay
 from contracts.errors import ConfigurationError
+from domain.compliance.people import Action
 from execution.compact import compact_stopped
 from execution.config import read_config
 from execution.control import ServiceClient
@@ -69,8 +71,10 @@ def positions() -> None:
 def cancel(
     cl_ord_id: Annotated[str, typer.Argument(help="From `quantivista exec orders`.")],
     reason: Annotated[str, typer.Option(help="Kept in the journal.")] = "cancelled by hand",
+    as_: As = "",
 ) -> None:
     """Ask for an order's cancellation."""
+    note(Action.ORDER_CANCEL, cl_ord_id, {"reason": reason}, as_)
     _client().cancel(cl_ord_id, reason)
     console.print(f"Cancellation of {cl_ord_id} requested.")
 
@@ -78,15 +82,22 @@ def cancel(
 @app.command()
 def kill(
     reason: Annotated[str, typer.Option(help="Kept with the switch.")] = "engaged by hand",
+    as_: As = "",
 ) -> None:
     """Engage the kill switch: no new orders, open ones cancelled. It survives restarts."""
     _client().kill(reason)
     console.print("Kill switch engaged. `quantivista exec release` releases it.")
+    # Stopping comes first: neither a role nor a database that is away stands before it.
+    note_emergency(Action.KILL_SWITCH_ENGAGE, "execution service", {"reason": reason}, as_)
 
 
 @app.command()
-def release() -> None:
+def release(
+    reason: Annotated[str, typer.Option(help="Kept in the audit trail.")] = "released by hand",
+    as_: As = "",
+) -> None:
     """Release the kill switch."""
+    note(Action.KILL_SWITCH_RELEASE, "execution service", {"reason": reason}, as_)
     _client().release()
     console.print("Kill switch released.")
 

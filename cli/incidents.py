@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.acting import As, acting
 from contracts.clock import NS_PER_S
 from ops_store.connection import sqlite_file_of
 from ops_store.records import Incident
@@ -62,10 +63,11 @@ def listed(
 def close(
     incident_id: Annotated[str, typer.Argument(help="Its id, or how it begins.")],
     note: Annotated[str, typer.Option(help="What was found, and done about it.")],
+    as_: As = "",
 ) -> None:
     """Close an incident, saying why."""
-    with incident_store(read_settings()) as store:
-        closed = store.close_incident(incident_id, note=note)
+    with acting(read_settings(), as_) as (store, by):
+        closed = store.close_incident(incident_id, note=note, by=by)
     console.print(f"Closed {closed.incident_id[:ID_CHARS]}: {escape(closed.subject)}")
 
 

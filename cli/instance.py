@@ -29,7 +29,10 @@ SQLITE_STORAGE = {
 # Marks a directory as made by the platform, so that `clean` never deletes anything else.
 OWNED = ".quantivista-home"
 # What may lie in a new home directory before the first command has marked it.
-OWN_NAMES = {"run.lock", "quantivista.toml", OWNED, "dagster", "dbt", "lake", "drops"}
+OWN_NAMES = {
+    "run.lock", "quantivista.toml", OWNED, "dagster", "dbt", "lake", "drops", "audit", "ops.db",
+    "ops.db-wal", "ops.db-shm",
+}  # fmt: skip
 
 
 def instance_of(settings: Settings) -> dg.DagsterInstance:

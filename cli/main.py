@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from assets.marts import marts_store
-from cli import executing, incidents
+from cli import approvals, audit, executing, incidents, people, rules
 from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
@@ -40,6 +40,10 @@ app.command()(sql)
 app.command()(marts)
 app.command("dbt-docs")(dbt_docs)
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(people.app, name="people")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(rules.app, name="rules")
+app.add_typer(audit.app, name="audit")
 app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")
@@ -98,6 +102,7 @@ def daily() -> None:
             tags = {RANGE_START_TAG: late, RANGE_END_TAG: month}
             execute("fills", settings, instance, console, tags=tags)
         execute("daily", settings, instance, console, partition=month)
+    audit.sign_daily(settings)
     print_summary(settings, console)
 
 

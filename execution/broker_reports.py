@@ -46,7 +46,8 @@ ExecutionKey = tuple[str, str]
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """One execution the broker reported, counted once per trade date and ExecID.
 
-    ``trade_date`` of a bust or correction is that of the execution it takes back.
+    ``trade_date`` of a bust or correction is that of the execution it takes back. ``at_ns`` is the
+    platform's instant at which it was reported; 0 in snapshots from before it was kept.
     """
 
     exec_id: str
@@ -58,6 +59,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     ticks: int
     fee_ticks: int
     is_busted: bool = False
+    at_ns: int = 0
 
 
 def trade_date_of(report: Report, fields: Fields) -> str:
@@ -81,7 +83,7 @@ def apply_inbound(state: State, record: Inbound) -> list[Note]:
         kind = fields.get(35, "")
         if kind == "8":
             report = report_of(fields)
-            return _apply_report(state, report, trade_date_of(report, fields))
+            return _apply_report(state, report, trade_date_of(report, fields), record.at_ns)
         if kind == "9":
             return _apply_cancel_reject(state, fields)
         if kind in {"3", "j"}:
@@ -105,10 +107,10 @@ def _malformed(state: State, raw: str, error: MalformedMessageError) -> list[Not
     return [Note("malformed_message", order.cl_ord_id, error.message)]
 
 
-def _apply_report(state: State, report: Report, trade_date: str) -> list[Note]:
+def _apply_report(state: State, report: Report, trade_date: str, at_ns: int) -> list[Note]:
     order = state.find(report.cl_ord_id) or state.find(report.orig_cl_ord_id)
     if report.exec_type in {"F", "G", "H"}:
-        return _apply_execution(state, order, report, trade_date)
+        return _apply_execution(state, order, report, trade_date, at_ns)
     if order is None:
         if report.reject_reason == UNKNOWN_ORDER or not report.cl_ord_id:
             return []  # the broker confirms that it does not know the order either
@@ -173,7 +175,7 @@ def _compare(state: State, cl_ord_id: str, report: Report) -> list[Note]:
 
 
 def _apply_execution(
-    state: State, order: Order | None, report: Report, trade_date: str
+    state: State, order: Order | None, report: Report, trade_date: str, at_ns: int
 ) -> list[Note]:
     known = state.executions.get((trade_date, report.exec_id))
     if known is not None:
@@ -190,7 +192,7 @@ def _apply_execution(
             return notes
     instrument_id = order.instrument_id if order is not None else _instrument_of(state, report)
     cl_ord_id = order.cl_ord_id if order else report.cl_ord_id
-    _count(state, report, trade_date, instrument_id, cl_ord_id)
+    _count(state, report, trade_date, instrument_id, cl_ord_id, at_ns)
     if report.exec_type == "G":
         return notes
     if order is None:
@@ -206,12 +208,17 @@ def _apply_execution(
 
 
 def _count(
-    state: State, report: Report, trade_date: str, instrument_id: str, cl_ord_id: str
+    state: State,
+    report: Report,
+    trade_date: str,
+    instrument_id: str,
+    cl_ord_id: str,
+    at_ns: int,
 ) -> None:
     sign = 1 if report.side == "buy" else -1
     key = (trade_date, report.exec_id)
     corrects = state.executions.get(key)  # what a correction has just put there
-    state.executions[key] = Execution(
+    counted = state.executions[key] = Execution(
         exec_id=report.exec_id,
         trade_date=corrects.trade_date if corrects else trade_date,
         cl_ord_id=cl_ord_id,
@@ -220,7 +227,9 @@ def _count(
         lots=report.last_lots,
         ticks=report.last_ticks,
         fee_ticks=report.fee_ticks,
+        at_ns=at_ns,
     )
+    state.filled(counted)
     position = state.position(instrument_id)
     position.lots += sign * report.last_lots
     position.cash_ticks -= sign * report.last_lots * report.last_ticks + report.fee_ticks

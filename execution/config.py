@@ -11,6 +11,7 @@ import msgspec
 from contracts.clock import Clock, SystemClock
 from contracts.codec import from_json
 from contracts.errors import ConfigurationError
+from execution.facts import DayFacts
 from execution.fix.settings import FixConfig
 from execution.phases import Timing
 from execution.risk import Limits, Routing
@@ -32,6 +33,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ``paper`` or ``live``; decisions of another mode are refused.
     fix, limits, routing, timing
         Session, risk limits, order prices, patience.
+    day : DayFacts
+        What rules of the desk may ask for: net asset value, sectors, shares outstanding, locates.
     broker, mic, currency
         Written into every ``TradeExecutedEvent``; the broker's own LastMkt wins over ``mic``.
     durability : str
@@ -64,6 +67,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     mic: str = "XNYS"
     currency: str = "USD"
     limits: Limits = Limits()
+    day: DayFacts = DayFacts()
     routing: Routing = Routing()
     timing: Timing = Timing()
     durability: Durability = "write"

@@ -190,7 +190,7 @@ class Engine:
             refusal = Refusal(Verdict.HALTED, "an order in this instrument is UNKNOWN")
         if refusal is None:
             order = risk.order_for(decision, self._routing, self._now_ns)
-            refusal = risk.judge_order(order, self.state, self._rules)
+            refusal = risk.judge_order(order, self.state, self._rules, self._now_ns)
         if refusal is not None:
             self._refuse(decision, refusal)
             return
@@ -275,7 +275,7 @@ class Engine:
         if decision is None or order.sends >= self._timing.sends_max:
             refusal: Refusal | None = Refusal(Verdict.STALE, f"sent {order.sends} times")
         else:
-            refusal = risk.judge_decision(decision, self.state, self._rules, self._now_ns)
+            refusal = risk.judge_again(decision, order, self.state, self._rules, self._now_ns)
         if refusal is not None:
             reason = f"never reached the broker; {refusal.verdict}: {refusal.detail}"
             self._record(Unreached(self._now_ns, order.cl_ord_id, reason))
@@ -329,7 +329,7 @@ class Engine:
         wanted = msgspec.structs.replace(
             order, qty_lots=event.qty_lots, limit_ticks=event.limit_ticks or order.limit_ticks
         )
-        refusal = risk.judge_order(wanted, self.state, self._rules)
+        refusal = risk.judge_order(wanted, self.state, self._rules, self._now_ns)
         if self.state.killed is not None:
             refusal = Refusal(Verdict.KILL_SWITCH, self.state.killed)
         if refusal is not None:

@@ -91,7 +91,13 @@ class Service:
         recovered = self._compacted(journal_dir, recovered, store)
         engine = Engine(
             recovered.state,
-            risk.compiled(config.limits, config.mode),
+            risk.compiled(
+                config.limits,
+                config.mode,
+                desk=store.rule_sets(),
+                day=config.day,
+                currency=config.currency,
+            ),
             config.routing,
             config.timing,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.events import Side
 from execution import orders
 from execution.broker_reports import Execution, ExecutionKey, Note, apply_inbound
 from execution.errors import IllegalTransitionError
@@ -73,6 +74,9 @@ class State:
         self.instruments: dict[str, str] = {}
         self.request_of: dict[str, str] = {}
         self.replacement: dict[str, ReplaceIntent] = {}
+        # By decision session: orders sent, and their notional.
+        self.sent: dict[str, tuple[int, int]] = {}
+        self.last_fill_ns: dict[tuple[str, Side], int] = {}
         self.halted: dict[str, str] = {}
         self.killed: str | None = None
         self.gross_ticks = 0
@@ -88,6 +92,8 @@ class State:
         """Store an order and keep open quantities and exposure in step."""
         before = self.orders.get(order.cl_ord_id)
         self.orders[order.cl_ord_id] = order
+        if before is None:
+            self._count_sent(order)
         position = self.position(order.instrument_id)
         change = order.leaves_lots - (before.leaves_lots if before else 0)
         if order.side == "buy":
@@ -103,6 +109,11 @@ class State:
         else:
             self.open[order.cl_ord_id] = None
         self.mark(order.instrument_id, position.mark_ticks or order.arrival_ticks)
+
+    def _count_sent(self, order: Order) -> None:
+        n_orders, notional_ticks = self.sent.get(order.session, (0, 0))
+        worth = order.qty_lots * (order.limit_ticks or order.arrival_ticks)
+        self.sent[order.session] = n_orders + 1, notional_ticks + worth
 
     def position(self, instrument_id: str) -> Position:
         """Return the instrument's position, an empty one the first time."""
@@ -133,13 +144,22 @@ class State:
         self.halted = summary.halted
         self.instruments = summary.instruments
         self.executions = {(date, one.exec_id): one for date, one in summary.executions}
+        for _, one in summary.executions:
+            self.filled(one)
         self.orders = {order.cl_ord_id: order for order in summary.orders}
+        for order in summary.orders:
+            self._count_sent(order)
         self.request_of = summary.request_of
         for key, (digest, valid_until_ns) in summary.keys.items():
             self.keys[key], self.key_valid_until_ns[key] = digest, valid_until_ns
         for name, (lots, cash_ticks, fee_ticks, mark_ticks) in summary.positions.items():
             self.positions[name] = Position(lots, cash_ticks, fee_ticks)
             self.mark(name, mark_ticks)
+
+    def filled(self, execution: Execution) -> None:
+        """Note when an instrument was last bought or sold."""
+        key = (execution.instrument_id, execution.side)
+        self.last_fill_ns[key] = max(self.last_fill_ns.get(key, 0), execution.at_ns)
 
     def find(self, cl_ord_id: str) -> Order | None:
         """Return the order under a ClOrdID, or the one a cancel or replace request belongs to."""

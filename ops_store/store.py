@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 from contracts.clock import Clock
+from contracts.envelope import digest
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.cash_management.accounts import Account, AccountResult
 from domain.cash_management.balances import Difference, TrialBalance
 from domain.cash_management.transfers import Booking, Reservation, Transfer, TransferResult
+from domain.compliance.people import Action
 from ops_store import feedback, handoff, ledger, ledger_queries, openings
+from ops_store.compliance_store import ComplianceStore, rows_digest
 from ops_store.connection import LEDGER_LOCK, lock_ledger, open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
@@ -28,7 +31,7 @@ from ops_store.records import (
 )
 
 
-class OpsStore:
+class OpsStore(ComplianceStore):
     """The operations store of one environment.
 
     Parameters
@@ -107,10 +110,15 @@ class OpsStore:
                 if cash is not None:
                     lock_ledger(connection)
                     ledger.carry_out(connection, cash, now_ns=now_ns)
-                return handoff.issue(
+                done = handoff.issue(
                     connection, book=book, mode=mode, requests=requests, now_ns=now_ns,
                     reserved_minor=cash.reserved_minor if cash else None,
                 )  # fmt: skip
+                if done.issued:
+                    said = {"mode": mode, "decisions": len(done.issued)}
+                    said["sha256"] = digest(done.issued)
+                    self._note(connection, "decisions_issued", book, said)
+                return done
         except DecisionConflictError as error:
             self.open_incident(kind="decision_conflict", subject=book, detail=error.message)
             raise
@@ -152,7 +160,13 @@ class OpsStore:
         """Copy journal entries by (segment, offset); return how many were new."""
         try:
             with writing(self._engine) as connection:
-                return feedback.append_reports(connection, rows)
+                new = feedback.append_reports(connection, rows)
+                if new:
+                    first, last = rows[0], rows[-1]
+                    subject = f"{first.segment}-{first.offset} to {last.segment}-{last.offset}"
+                    said = {"rows": len(rows), "n_new": new, "sha256": rows_digest(rows)}
+                    self._note(connection, "execution_reports", subject, said)
+                return new
         except ReportConflictError as error:
             self.open_incident(
                 kind="report_conflict", subject="execution_reports", detail=error.message
@@ -181,9 +195,16 @@ class OpsStore:
     def open_incident(self, *, kind: str, subject: str, detail: str) -> Incident:
         """Open an incident; the same one twice is one."""
         with writing(self._engine) as connection:
-            return feedback.open_incident(
-                connection, kind=kind, subject=subject, detail=detail, now_ns=self._clock.now_ns()
+            now_ns = self._clock.now_ns()
+            incident_id = feedback.incident_id_of(kind=kind, subject=subject, detail=detail)
+            is_new = feedback.find_incident(connection, incident_id) is None
+            opened = feedback.open_incident(
+                connection, kind=kind, subject=subject, detail=detail, now_ns=now_ns
             )
+            if is_new:
+                said = {"incident": incident_id, "kind": kind}
+                self._note(connection, "incident_opened", opened.subject, said)
+            return opened
 
     @patient
     def find_incident(self, incident_id: str) -> Incident | None:
@@ -192,12 +213,16 @@ class OpsStore:
             return feedback.find_incident(connection, incident_id)
 
     @patient
-    def close_incident(self, prefix: str, *, note: str) -> Incident:
-        """Close the open incident whose id begins with ``prefix``, keeping why."""
+    def close_incident(self, prefix: str, *, note: str, by: str = "") -> Incident:
+        """Close the open incident whose id begins with ``prefix``, keeping why and by whom."""
         with writing(self._engine) as connection:
-            return feedback.close_incident(
+            self._require(connection, Action.INCIDENT_CLOSE, by)
+            closed = feedback.close_incident(
                 connection, prefix, note=note, now_ns=self._clock.now_ns()
             )
+            said = {"incident": closed.incident_id, "note": note}
+            self._note(connection, Action.INCIDENT_CLOSE, closed.subject, said, by=by)
+            return closed
 
     @patient
     def incidents(self) -> list[Incident]:
@@ -205,17 +230,21 @@ class OpsStore:
         with reading(self._engine) as connection:
             return feedback.incidents(connection)
 
-    def engage_kill_switch(self, reason: str) -> None:
-        """Stop all new orders until released."""
-        self._set_kill_switch(engaged=True, reason=reason)
+    def engage_kill_switch(self, reason: str, *, by: str = "") -> None:
+        """Stop all new orders until released; anybody may."""
+        self._set_kill_switch(engaged=True, reason=reason, by=by)
 
-    def release_kill_switch(self, reason: str) -> None:
+    def release_kill_switch(self, reason: str, *, by: str = "") -> None:
         """Allow new orders again."""
-        self._set_kill_switch(engaged=False, reason=reason)
+        self._set_kill_switch(engaged=False, reason=reason, by=by)
 
     @patient
-    def _set_kill_switch(self, *, engaged: bool, reason: str) -> None:
+    def _set_kill_switch(self, *, engaged: bool, reason: str, by: str) -> None:
+        action = Action.KILL_SWITCH_ENGAGE if engaged else Action.KILL_SWITCH_RELEASE
         with writing(self._engine) as connection:
+            if not engaged:
+                self._require(connection, action, by)
+            self._note(connection, action, "ops store", {"reason": reason}, by=by)
             feedback.set_control(
                 connection,
                 feedback.KILL_SWITCH,

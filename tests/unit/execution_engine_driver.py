@@ -56,8 +56,10 @@ def snapshot(state: State) -> dict[str, Any]:
 class Driver:
     """An engine, its journal in memory, and what it sent."""
 
-    def __init__(self, limits: Limits | None = None, **timing: int) -> None:
-        self.rules = risk.compiled(limits or Limits(), "paper")
+    def __init__(
+        self, limits: Limits | None = None, *, rules: risk.Compiled | None = None, **timing: int
+    ) -> None:
+        self.rules = rules or risk.compiled(limits or Limits(), "paper")
         self.timing = Timing(**timing)
         self.records: list[AnyRecord] = []
         self.effects: list[Effect] = []

@@ -1,0 +1,376 @@
+"""Each rule: what passes, what it stops, by which name and with which numbers."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.codec import from_json, to_json
+from domain.compliance.approvals import decide, request_approval, require_approval
+from domain.compliance.engine import (
+    Outcome,
+    Verdict,
+    compiled,
+    first_block,
+    headroom,
+    judge,
+    rooms,
+    worst,
+)
+from domain.compliance.errors import ApprovalMismatchError, RuleSetError
+from domain.compliance.facts import Facts
+from domain.compliance.people import Action, Person, Role
+from domain.compliance.rules import (
+    OrderSize,
+    PositionLimit,
+    RestrictedList,
+    RuleSet,
+    ShortSale,
+    Stage,
+    WashTrade,
+    in_force,
+    read_rules,
+)
+from domain.compliance.what_if import Occasion, summary, what_would_have
+from tests.unit.compliance_cases import (
+    DAY_NS,
+    DOLLAR,
+    FULL,
+    NOW_NS,
+    RULES,
+    clearance,
+    facts,
+    intent,
+    locate,
+)
+
+COMPILED = compiled(RULES, Stage.WIRE)
+SELL: dict[str, Any] = {"side": "sell"}
+MARY: dict[str, Any] = {"person_id": "mary"}
+# What the facts may be; None is unknown.
+OPTIONAL = [name for name in Facts.__struct_fields__ if name != "now_ns"]
+
+
+def verdict_of(rule_id: str, i: dict[str, Any], f: dict[str, Any]) -> Verdict:
+    found = {one.rule_id: one for one in judge(intent(**i), facts(**f), COMPILED)}
+    return found[rule_id]
+
+
+def test_a_quiet_order_passes_every_rule() -> None:
+    verdicts = judge(intent(), facts(), COMPILED)
+    assert {one.rule_id for one in verdicts} == {rule.rule_id for rule in RULES.rules}
+    assert {one.outcome for one in verdicts} == {Outcome.PASS}
+    assert worst(verdicts) is Outcome.PASS
+    assert first_block(intent(), facts(), COMPILED) is None
+    assert all(one.rule_version == RULES.version and one.inputs for one in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "i", "f", "numbers"),
+    [
+        ("restricted", {"instrument_id": "US.XYZ"}, {}, (None, None)),
+        ("wind_down", {"instrument_id": "US.OLD"}, {}, (None, None)),
+        ("size", {"qty_lots": 10_001}, {}, (10_001, 10_000)),
+        ("size", {"qty_lots": 0}, {}, (0, 10_000)),
+        ("collar", {"price_ticks": 106 * DOLLAR}, {}, (600, 500)),
+        ("collar", {"price_ticks": 0}, {}, (None, 500)),
+        ("notional", {"qty_lots": 5_001}, {}, (5_001 * 100 * DOLLAR, 500_000 * DOLLAR)),
+        ("open", {}, {"open_orders": 100}, (100, 100)),
+        ("day_orders", {}, {"day_orders": 1_000}, (1_000, 1_000)),
+        ("day_turnover", {}, {"day_ticks": 19_995_000 * DOLLAR},
+         (20_005_000 * DOLLAR, 20_000_000 * DOLLAR)),
+        ("evidence", {"bar_id": ""}, {}, (None, None)),
+        ("evidence", {"arrival_ticks": 0}, {}, (None, None)),
+        ("wash", {}, {"opposite_lots": 1}, (1, 0)),
+        ("wash", {}, {"opposite_fill_ns": NOW_NS - 299 * 10**9}, (299, 300)),
+        ("personal", MARY, {"own_opposite_fill_ns": NOW_NS - 29 * DAY_NS}, (29, 30)),
+        ("personal", MARY, {"clearance": clearance(lots=99)}, (None, None)),
+        ("personal", MARY, {"clearance": clearance(person_id="bob")}, (None, None)),
+        ("personal", MARY, {"clearance": clearance(expires_ns=NOW_NS)}, (None, None)),
+        ("personal", MARY, {"clearance": clearance(side="sell")}, (None, None)),
+        ("personal", MARY, {"clearance": clearance(instrument_id="US.IBM")}, (None, None)),
+        ("locate", SELL | {"qty_lots": 1_501}, {}, (501, 500)),
+        ("locate", SELL, {"held_lots": -500, "open_sell_lots": 500, "locate": locate(lots=99)},
+         (100, 99)),
+        ("locate", SELL, {"held_lots": 0, "locate": locate(expires_ns=NOW_NS)}, (100, 500)),
+        ("locate", SELL, {"held_lots": 0, "locate": locate(instrument_id="US.IBM")}, (100, 500)),
+        ("net", {}, {"net_ticks": 9_995_000 * DOLLAR}, (10_005, 10_000)),
+        ("position", {}, {"held_lots": 49_901}, (50_001, 50_000)),
+        ("position", {}, {"held_lots": 19_901}, (20_001 * 100 * DOLLAR, 2_000_000 * DOLLAR)),
+        ("name", {}, {"held_lots": 9_950}, (1_005, 1_000)),
+        ("sector", {}, {"sector_ticks": 2_495_000 * DOLLAR}, (2_505, 2_500)),
+        ("gross", {}, {"gross_ticks": 19_995_000 * DOLLAR}, (20_005, 20_000)),
+        ("gross", {}, {"gross_ticks": 29_995_000 * DOLLAR},
+         (30_005_000 * DOLLAR, 30_000_000 * DOLLAR)),
+    ],
+)  # fmt: skip
+def test_each_rule_blocks_by_its_name_and_numbers(
+    rule_id: str, i: dict[str, Any], f: dict[str, Any], numbers: tuple[int | None, int | None]
+) -> None:
+    found = verdict_of(rule_id, i, f)
+    assert (found.outcome, found.value, found.limit) == (Outcome.BLOCK, *numbers)
+    assert rule_id in found.sentence
+    assert first_block(intent(**i), facts(**f), COMPILED) is not None
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "i", "f"),
+    [
+        ("size", {"qty_lots": 10_000}, {}),
+        ("collar", {"price_ticks": 105 * DOLLAR}, {}),
+        ("notional", {"qty_lots": 5_000}, {}),
+        ("day_turnover", {}, {"day_ticks": 19_990_000 * DOLLAR}),
+        ("wash", {}, {"opposite_fill_ns": NOW_NS - 300 * 10**9}),
+        ("personal", MARY, {"own_opposite_fill_ns": NOW_NS - 30 * DAY_NS}),
+        ("personal", MARY, {}),
+        # An order of the desk needs no clearance, a buy no locate, a sale of what is held neither.
+        ("personal", {}, {"clearance": None, "own_opposite_fill_ns": NOW_NS}),
+        ("locate", {}, {"locate": None}),
+        ("locate", SELL | {"qty_lots": 1_000}, {"locate": None}),
+        ("locate", SELL | {"qty_lots": 1_500}, {}),
+        # A breached limit does not prevent its own cure, up to as much on the other side.
+        ("wind_down", SELL | {"instrument_id": "US.OLD"}, {}),
+        ("position", SELL, {"held_lots": 90_000}),
+        ("position", SELL | {"qty_lots": 180_000}, {"held_lots": 90_000}),
+        ("position", {}, {"held_lots": -90_000}),
+        ("name", SELL, {"held_lots": 90_000}),
+        ("sector", SELL, {"sector_ticks": 9_000_000 * DOLLAR}),
+        ("gross", SELL, {"gross_ticks": 90_000_000 * DOLLAR}),
+        ("net", SELL, {"net_ticks": 90_000_000 * DOLLAR}),
+        ("net", {}, {"net_ticks": -90_000_000 * DOLLAR}),
+    ],
+)
+def test_each_rule_allows_up_to_its_limit_and_what_cures_a_breach(
+    rule_id: str, i: dict[str, Any], f: dict[str, Any]
+) -> None:
+    assert verdict_of(rule_id, i, f).outcome is Outcome.PASS
+
+
+def test_open_orders_count_in_the_worst_case() -> None:
+    held = {"held_lots": 0, "open_buy_lots": 45_000, "open_sell_lots": 60_000}
+    assert verdict_of("position", {"qty_lots": 6_000, "price_ticks": 1}, held).outcome == "pass"
+    assert verdict_of("position", SELL | {"price_ticks": 1}, held).value == 60_100
+
+
+def test_watch_lists_and_thresholds_warn_and_never_block() -> None:
+    watched = {"instrument_id": "US.WCH"}
+    assert verdict_of("watched", watched, {}).outcome is Outcome.WARN
+    holding = {"shares_outstanding": 20_000, "held_lots": 900}
+    found = verdict_of("13d", {}, holding)
+    assert (found.outcome, found.value, found.limit) == (Outcome.WARN, 500, 500)
+    assert verdict_of("13d", {"qty_lots": 99}, holding).outcome is Outcome.PASS
+    assert verdict_of("13d", SELL, holding).outcome is Outcome.PASS
+    unknown = verdict_of("13d", {}, {"shares_outstanding": None})
+    assert (unknown.outcome, unknown.missing) == (Outcome.WARN, ("shares_outstanding",))
+    assert "unknown: shares_outstanding" in unknown.sentence
+    assert first_block(intent(**watched), facts(**holding), COMPILED) is None
+
+
+def test_short_thresholds_and_a_ban_on_short_sales() -> None:
+    rules = read_rules("""
+        name = "eu"
+        effective = 2010-08-19T00:00:00Z
+        [[rules]]
+        kind = "reporting_threshold"
+        rule_id = "ssr"
+        threshold_bps = 50
+        side = "short"
+        [[rules]]
+        kind = "short_sale"
+        rule_id = "ban"
+        allowed = false
+    """)
+    short = facts(held_lots=0, shares_outstanding=20_000, locate=None)
+    ban, ssr = judge(intent(**SELL), short, compiled(rules, Stage.WIRE))
+    assert (ban.outcome, ban.value) == (Outcome.BLOCK, 100)
+    assert (ssr.outcome, ssr.value, ssr.missing) == (Outcome.WARN, 50, ())
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_an_unknown_fact_closes_the_rules_that_need_it_by_its_name(name: str) -> None:
+    # A short sale on Mary's own account, so that locate and clearance are asked for.
+    one = intent(side="sell", person_id="mary", qty_lots=50)
+    known = facts(held_lots=0, clearance=clearance(side="sell"))
+    assert first_block(one, known, COMPILED) is None
+    unknown = msgspec.structs.replace(known, **{name: None})
+    stopped = {v.rule_id for v in judge(one, unknown, COMPILED) if v.missing == (name,)}
+    if name in {"shares_outstanding", "sector"}:
+        assert first_block(one, unknown, COMPILED) is None  # it is only said, or only warned of
+        return
+    assert stopped
+    found = first_block(one, unknown, COMPILED)
+    assert found is not None
+    assert (found.rule_id in stopped, found.missing, found.outcome) == (True, (name,), "block")
+    assert name in found.detail
+
+
+def test_what_is_no_order_is_refused_without_any_rule() -> None:
+    nothing = RuleSet(name="none", effective=dt.datetime(2010, 1, 1, tzinfo=dt.UTC), rules=())
+    rules = compiled(nothing, Stage.WIRE)
+    for changes in ({"qty_lots": 0}, {"qty_lots": -5}, {"price_ticks": 0}):
+        found = first_block(intent(**changes), facts(), rules)
+        assert found is not None
+        assert found.rule_id == "no_order"
+        assert judge(intent(**changes), facts(), rules) == (found,)
+    assert first_block(intent(), Facts(now_ns=NOW_NS), rules) is None
+
+
+INTENTS = st.fixed_dictionaries(
+    {
+        "instrument_id": st.sampled_from(["US.AAPL", "US.XYZ", "US.OLD", "US.WCH"]),
+        "side": st.sampled_from(["buy", "sell"]),
+        "qty_lots": st.integers(-1, 60_000),
+        "price_ticks": st.integers(-1, 120) .map(lambda dollars: dollars * DOLLAR),
+        "bar_id": st.sampled_from(["", "b"]),
+        "person_id": st.sampled_from(["", "", "mary"]),
+    }
+)  # fmt: skip
+LOTS = st.integers(0, 60_000)
+FACTS = st.fixed_dictionaries(
+    {
+        "held_lots": st.one_of(st.none(), st.integers(-60_000, 60_000)),
+        "open_buy_lots": LOTS,
+        "open_sell_lots": LOTS,
+        "gross_ticks": st.one_of(st.none(), st.integers(0, 40_000_000 * DOLLAR)),
+        "net_ticks": st.integers(-20_000_000 * DOLLAR, 20_000_000 * DOLLAR),
+        "nav_ticks": st.one_of(st.none(), st.integers(-1, 20_000_000 * DOLLAR)),
+        "sector_ticks": st.integers(0, 6_000_000 * DOLLAR),
+        "shares_outstanding": st.one_of(st.none(), st.integers(0, 1_000_000)),
+        "locate": st.sampled_from([None, locate(), locate(lots=60_000)]),
+        "clearance": st.sampled_from([None, clearance(lots=60_000)]),
+        "opposite_lots": st.sampled_from([0, 0, 0, 5, None]),
+        "reference_ticks": st.sampled_from([100 * DOLLAR, 0, None]),
+    }
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(INTENTS, FACTS)
+def test_the_fast_path_the_verdicts_and_the_headroom_agree(
+    i: dict[str, Any], f: dict[str, Any]
+) -> None:
+    one, known = intent(**i), facts(**f)
+    verdicts = judge(one, known, COMPILED)
+    blocks = [verdict for verdict in verdicts if verdict.outcome is Outcome.BLOCK]
+    found = first_block(one, known, COMPILED)
+    assert (found is None) == (not blocks)
+    if found is not None:
+        assert found in blocks
+    assert from_json(to_json(verdicts), tuple[Verdict, ...]) == verdicts
+    if one.qty_lots <= 0 or one.price_ticks <= 0:
+        return
+    most = headroom(one, known, COMPILED)
+    assert (most == one.qty_lots) == (found is None)
+    if most:
+        allowed = msgspec.structs.replace(one, qty_lots=most)
+        assert first_block(allowed, known, COMPILED) is None
+    if most < one.qty_lots:
+        over = msgspec.structs.replace(one, qty_lots=most + 1)
+        assert first_block(over, known, COMPILED) is not None
+        named = rooms(one, known, COMPILED)
+        assert {room.rule_id for room in named} == {verdict.rule_id for verdict in blocks}
+
+
+def test_a_book_clips_by_the_rooms_that_each_rule_leaves() -> None:
+    wanted = intent(qty_lots=9_500)
+    assert [(room.rule_id, room.qty_lots) for room in rooms(wanted, facts(), COMPILED)] == [
+        ("name", 9_000), ("notional", 5_000),
+    ]  # fmt: skip
+    assert headroom(intent(instrument_id="US.XYZ"), facts(), COMPILED) == 0
+    assert headroom(wanted, facts(reference_ticks=None), COMPILED) == 0
+    old = intent(instrument_id="US.OLD", side="sell", qty_lots=3_000, price_ticks=100 * DOLLAR)
+    assert (
+        headroom(old, facts(locate=locate(instrument_id="US.OLD", lots=9_000)), COMPILED) == 1_999
+    )
+
+
+def test_a_rule_applies_at_its_stage_only() -> None:
+    text = FULL.replace('rule_id = "name"', 'rule_id = "name"\nat = ["decision"]')
+    for stage, expected in ((Stage.WIRE, False), (Stage.DECISION, True)):
+        rules = compiled(read_rules(text), stage)
+        assert any(limit.rule.rule_id == "name" for limit in rules.limits) is expected
+    only = compiled(RULES, Stage.WIRE, kinds={RestrictedList})
+    assert [limit.rule.rule_id for limit in only.limits] == ["restricted", "wind_down"]
+    assert only.facts == {"held_lots", "open_buy_lots", "open_sell_lots"}
+
+
+def test_a_rule_set_is_versioned_by_its_content_and_dated() -> None:
+    assert read_rules(FULL).version == RULES.version
+    other = read_rules(FULL.replace("lots_max = 10_000", "lots_max = 10_001"))
+    assert other.version != RULES.version
+    assert RULES.effective_ns == 1_282_176_000_000_000_000
+    later = msgspec.structs.replace(other, effective=dt.datetime(2010, 8, 21, tzinfo=dt.UTC))
+    sets = (later, RULES)
+    assert in_force(sets, RULES.effective_ns - 1) is None
+    assert in_force(sets, later.effective_ns - 1) == RULES
+    assert in_force(sets, later.effective_ns) == later
+    assert in_force((RULES, other), NOW_NS) == other, "the one that was stored later"
+    assert from_json(to_json(RULES), RuleSet) == RULES
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('rule_id = "size"', 'rule_id = "collar"', "used twice"),
+        ("lots_max = 10_000", "lots_max = -1", "limits"),
+        ("notional_max = 500_000", 'notional_max = "NaN"', "Not a valid rule set"),
+        ("notional_max = 500_000", 'notional_max = "Infinity"', "limits"),
+        ("lots_max = 50_000\nnotional_max = 2_000_000", "", "at least one limit"),
+        ('kind = "order_size"', 'kind = "order_sise"', "order_sise"),
+        ("bps_max = 500", "bps_maximum = 500", "bps_maximum"),
+        ("2010-08-19T00:00:00Z", "2010-08-19T00:00:00", "UTC offset"),
+        ('name = "desk"', 'name = "desk', "Not a valid rule set"),
+        ('needs = ["arrival_ticks", "bar_id"]', "needs = []", "asks for nothing"),
+        ('needs = ["arrival_ticks", "bar_id"]', 'needs = ["side"]', "Not a valid rule set"),
+        ("window_s = 300", "window_s = 300\nat = []", "applies nowhere"),
+    ],
+)
+def test_a_rule_set_that_says_something_else_is_refused(old: str, new: str, words: str) -> None:
+    assert old in FULL
+    with pytest.raises(RuleSetError, match=words):
+        read_rules(FULL.replace(old, new, 1))
+
+
+def test_a_rule_change_is_approved_by_its_hash_and_replayed_before() -> None:
+    tighter = read_rules(FULL.replace("lots_max = 10_000", "lots_max = 99"))
+    history = [
+        Occasion(intent(intent_id=f"d{n}", qty_lots=98 + n), facts(nav_ticks=None if n == 3 else
+                 10_000_000 * DOLLAR)) for n in range(4)
+    ]  # fmt: skip
+    found = summary(tighter, Stage.WIRE, history)
+    assert (found.n_intents, found.n_blocked) == (4, 2)
+    assert found.blocked_ticks == (100 + 101) * 100 * DOLLAR
+    by_rule = {tally.rule_id: tally for tally in found.tallies}
+    assert found.tallies[0].rule_id == "size"
+    assert (by_rule["size"].n_block, by_rule["size"].n_alone) == (2, 1)
+    assert by_rule["size"].examples == ("d2", "d3")
+    assert (by_rule["name"].n_block, by_rule["name"].n_unknown, by_rule["name"].n_pass) == (1, 1, 3)
+    assert summary(RULES, Stage.WIRE, history).n_blocked == 1
+    assert [worst(one) for one in what_would_have(tighter, Stage.WIRE, history)] == [
+        "pass", "pass", "block", "block",
+    ]  # fmt: skip
+    pm, risk = Person("pm", frozenset({Role.PM})), Person("ri", frozenset({Role.RISK}))
+    asked = request_approval(
+        Action.RULE_CHANGE, tighter, subject=tighter.name, by=pm, reason="thin", now_ns=NOW_NS
+    )
+    assert asked.payload_sha256 == tighter.version
+    granted = decide(asked, by=risk, grant=True, reason="replayed", now_ns=NOW_NS)
+    require_approval(Action.RULE_CHANGE, tighter, granted, by=pm, now_ns=NOW_NS)
+    with pytest.raises(ApprovalMismatchError):
+        require_approval(Action.RULE_CHANGE, RULES, granted, by=pm, now_ns=NOW_NS)
+
+
+def test_rules_built_in_code_are_checked_too() -> None:
+    at = dt.datetime(2010, 8, 19, tzinfo=dt.UTC)
+    fine = (OrderSize(rule_id="a", lots_max=1), WashTrade(rule_id="b"), ShortSale(rule_id="c"))
+    assert RuleSet(name="x", effective=at, rules=fine).version
+    for rule in (
+        PositionLimit(rule_id="p"), PositionLimit(rule_id="p", notional_max=Decimal(-1)),
+        OrderSize(rule_id="", lots_max=1),
+    ):  # fmt: skip
+        with pytest.raises(RuleSetError):
+            RuleSet(name="x", effective=at, rules=(rule,))
