@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from domain.cash_management.settlement import settlement_date
 from domain.market_data.normalise import normalise, read_rows
 from domain.market_data.reference import with_permanent_ids
-from domain.market_data.sessions import settlement_date
 from execution.venue.market import Bar, SessionHeader, write_session
 from orchestration.base.settings import Settings
 from sources.file_drops import vendor_drops
@@ -32,7 +32,7 @@ def write_replay(settings: Settings, session: dt.date, path: Path) -> int:
     index = days.index(session)
     header = SessionHeader(
         session=session.isoformat(),
-        settlement_date=settlement_date(days, index).isoformat(),
+        settlement_date=settlement_date("US", days, index).isoformat(),
         open_ns=times[index].open_ns,
         close_ns=times[index].close_ns,
     )

@@ -8,6 +8,12 @@
     │   └── MessageTooLargeError an encoded message is over its limit
     ├── SourceError              a vendor's bytes cannot be used at all (single bad rows are
     quarantined instead)
+    ├── StatementError           a bank's statement cannot be believed as it stands
+    │   ├── StatementBalanceError    its closing balance is not its opening plus its entries
+    │   └── StatementGapError        a page, or the statement before it, is missing
+    ├── SettlementError          a trade's settlement date is not known
+    ├── ReconciliationError      what is to be matched, or a break, contradicts itself
+    ├── PaymentError             a payment may not leave, or could not be read where it arrives
     ├── LakeError                a table cannot be read or written as asked
     │   ├── SchemaDriftError     a frame's schema differs from the declared one
     │   ├── UnsafePathError      a key would leave the lake's root
@@ -51,6 +57,30 @@ class MessageTooLargeError(ContractError):
 
 class SourceError(QuantiVistaError):
     """A vendor's bytes cannot be used at all."""
+
+
+class StatementError(QuantiVistaError):
+    """A bank's statement cannot be believed as it stands."""
+
+
+class StatementBalanceError(StatementError):
+    """A statement's closing balance is not its opening balance plus its entries."""
+
+
+class StatementGapError(StatementError):
+    """A page of a statement, or the statement before it, is missing."""
+
+
+class SettlementError(QuantiVistaError):
+    """A trade's settlement date is not known."""
+
+
+class ReconciliationError(QuantiVistaError):
+    """What is to be matched, or a break, contradicts itself."""
+
+
+class PaymentError(QuantiVistaError):
+    """A payment may not leave, or could not be read where it arrives."""
 
 
 class LakeError(QuantiVistaError):

@@ -8,8 +8,24 @@ import msgspec
 
 from contracts.errors import ContractError
 
-# ISO 4217 minor-unit exponents of the currencies the platform books so far.
-MINOR_UNIT_EXPONENT = {"USD": 2, "EUR": 2, "GBP": 2, "CHF": 2, "JPY": 0}
+# ISO 4217 minor-unit exponents, by exponent: a bank's statement may be in any active currency.
+_CURRENCIES_BY_EXPONENT = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: """
+        AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN
+        BZD CAD CDF CHE CHF CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP
+        GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT
+        LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN
+        NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE
+        SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES
+        WST XCD XCG YER ZAR ZMW ZWG
+    """,
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+MINOR_UNIT_EXPONENT = {
+    code: exponent for exponent, codes in _CURRENCIES_BY_EXPONENT.items() for code in codes.split()
+}
 
 
 class Money(msgspec.Struct, frozen=True, order=False):
@@ -26,7 +42,7 @@ class Money(msgspec.Struct, frozen=True, order=False):
         if self.currency not in MINOR_UNIT_EXPONENT:
             raise ContractError(
                 f"Unknown currency {self.currency!r}.",
-                remedy=f"use one of {sorted(MINOR_UNIT_EXPONENT)} or add its ISO 4217 exponent",
+                remedy="use an active ISO 4217 code, or add it to contracts/money.py",
             )
         if not self.amount.is_finite():
             raise ContractError(
@@ -53,6 +69,20 @@ class Money(msgspec.Struct, frozen=True, order=False):
     def __neg__(self) -> Money:
         """Return the opposite amount."""
         return Money(-self.amount, self.currency)
+
+    @property
+    def exact_minor_units(self) -> int:
+        """The amount in minor units, refused where it has a fraction of one.
+
+        A bank's amount is a fact: to round it would make its statement not add up.
+        """
+        scaled = self.amount.scaleb(MINOR_UNIT_EXPONENT[self.currency])
+        if scaled != scaled.to_integral_value():
+            raise ContractError(
+                f"{self.amount} {self.currency} has a fraction of a minor unit.",
+                remedy="ask the sender for an amount with the currency's decimals",
+            )
+        return int(scaled)
 
     @property
     def minor_units(self) -> int:

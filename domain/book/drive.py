@@ -27,8 +27,9 @@ from domain.book.rows import (
 )
 from domain.book.state import BookState, price_ticks
 from domain.book.step import FillSource, StepEvents, step
+from domain.cash_management.settlement import settlement_date
 from domain.market_data.reference import CorporateAction
-from domain.market_data.sessions import SessionTimes, settlement_date
+from domain.market_data.sessions import SessionTimes
 
 TABLES: Mapping[str, type[msgspec.Struct]] = {
     "decisions": DecisionRow,
@@ -179,7 +180,7 @@ def markets(
             session=entry.session,
             session_index=index,
             next_session=days[index + 1],
-            settlement_date=settlement_date(days, index),
+            settlement_date=settlement_date("US", days, index),
             open_ns=entry.open_ns,
             close_ns=entry.close_ns,
             next_close_ns=times[index + 1].close_ns,

@@ -12,7 +12,6 @@ from domain.book.simulate import simulated_fills
 from domain.book.state import BookState, Position, value_minor
 from domain.book.step import step
 from domain.market_data.reference import CorporateAction
-from domain.market_data.sessions import settlement_date, settlement_lag_sessions
 from tests.unit.book_cases import DAY, POLICY, advance, bar, decision_of, market, rules, signal
 
 
@@ -310,22 +309,6 @@ def test_a_state_survives_its_text():
 )
 def test_value_is_rounded_half_to_even(ticks, quantity, minor):
     assert value_minor(quantity, ticks) == minor
-
-
-def test_settlement_follows_the_ladder_of_its_time():
-    lags = [
-        settlement_lag_sessions(day)
-        for day in (
-            dt.date(2010, 8, 20),
-            dt.date(2017, 9, 1),
-            dt.date(2017, 9, 5),
-            dt.date(2024, 5, 27),
-            dt.date(2024, 5, 28),
-        )
-    ]
-    assert lags == [3, 3, 2, 2, 1]
-    days = [DAY + dt.timedelta(i) for i in range(10)]
-    assert settlement_date(days, 0) == days[3]
 
 
 def test_an_open_far_above_the_arrival_price_does_not_overdraw_the_account():
