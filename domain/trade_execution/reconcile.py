@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 import polars as pl
 
 from domain.book.state import PRICE_SCALE, TICKS_PER_MINOR, price_ticks, value_minor
+from domain.trade_execution.differences import Difference, differences
 
 RECONCILIATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "session": pl.Date,
@@ -24,6 +26,10 @@ RECONCILIATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "differences": pl.String,
 }
 DIFFERENCES_SHOWN_MAX = 10
+_SIGNS = {"buy": -1, "sell": 1}
+# An execution as compared: ClOrdID, side, lots, ticks, fee in minor units.
+_Fill = tuple[str, str, int, int, int]
+_T = TypeVar("_T")
 
 
 class StatementFill(msgspec.Struct, frozen=True):
@@ -78,18 +84,24 @@ def reconcile(
         execution has the same quantity, price and fee on both sides; positions agree when broker
         and service state the same shares and cash.
     """
-    rows = [
-        _row(
-            statement,
-            trades.filter(pl.col("session") == statement.session),
-            bars.filter(pl.col("session") == statement.session),
-        )
-        for statement in statements
-    ]
+    rows = [_row(statement, trades, bars) for statement in statements]
     return pl.DataFrame(rows, schema=RECONCILIATION_SCHEMA)
 
 
-def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -> dict[str, object]:
+def session_differences(
+    statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame
+) -> tuple[Difference, ...]:
+    """Return what broker, lake and service state differently of one session.
+
+    Parameters
+    ----------
+    statement : BrokerStatement
+        The session's.
+    trades, bars : pl.DataFrame
+        As in ``reconcile``; rows of other sessions are left out.
+    """
+    of_session = pl.col("session") == statement.session
+    symbols = dict(bars.filter(of_session).select("instrument_id", "symbol").iter_rows())
     lake = {
         row["exec_id"]: (
             row["cl_ord_id"],
@@ -98,9 +110,25 @@ def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -
             price_ticks(row["last_px"]),
             row["commission_minor"],
         )
-        for row in trades.iter_rows(named=True)
+        for row in trades.filter(of_session).iter_rows(named=True)
     }
-    broker = {
+    broker = _broker_fills(statement)
+    service = {
+        symbols.get(name, name): (lots, int(Decimal(cash) * PRICE_SCALE))
+        for name, (lots, cash) in statement.service_positions.items()
+        if lots or Decimal(cash)
+    }
+    positions = {name: tuple(one) for name, one in statement.broker_positions.items() if any(one)}
+    return (
+        *differences("execution", broker, lake, "lake", _cash(broker, lake, _fill_cash_minor)),
+        *differences(
+            "position", positions, service, "service", _cash(positions, service, _held_cash_minor)
+        ),
+    )
+
+
+def _broker_fills(statement: BrokerStatement) -> dict[str, _Fill]:
+    return {
         fill.exec_id: (
             fill.cl_ord_id,
             fill.side,
@@ -110,16 +138,29 @@ def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -
         )
         for fill in statement.fills
     }
-    symbols = dict(bars.select("instrument_id", "symbol").iter_rows())
-    service = {
-        symbols.get(name, name): (lots, int(Decimal(cash) * PRICE_SCALE))
-        for name, (lots, cash) in statement.service_positions.items()
-        if lots or Decimal(cash)
-    }
-    positions = {name: tuple(one) for name, one in statement.broker_positions.items() if any(one)}
-    fills_differ = _differences("execution", broker, lake, "lake")
-    positions_differ = _differences("position", positions, service, "service")
-    signs = {"buy": -1, "sell": 1}
+
+
+def _fill_cash_minor(fill: _Fill) -> int:
+    _, side, lots, ticks, fee_minor = fill
+    return _SIGNS[side] * value_minor(lots, ticks) - fee_minor
+
+
+def _held_cash_minor(position: tuple[int, ...]) -> int:
+    return round(position[1] / TICKS_PER_MINOR)
+
+
+def _cash(
+    broker: Mapping[str, _T], other: Mapping[str, _T], worth: Callable[[_T], int]
+) -> dict[str, tuple[int, int]]:
+    def of(side: Mapping[str, _T], key: str) -> int:
+        return worth(side[key]) if key in side else 0
+
+    return {key: (of(broker, key), of(other, key)) for key in {*broker, *other}}
+
+
+def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -> dict[str, object]:
+    found = session_differences(statement, trades, bars)
+    differ = {difference.what for difference in found}
     return {
         "session": statement.session,
         "month": statement.session.strftime("%Y-%m-01"),
@@ -127,20 +168,12 @@ def _row(statement: BrokerStatement, trades: pl.DataFrame, bars: pl.DataFrame) -
         "n_fills": len(statement.fills),
         "shares": sum(fill.lots for fill in statement.fills),
         "cash_minor": sum(
-            signs[fill.side] * value_minor(fill.lots, fill.ticks) for fill in statement.fills
+            _SIGNS[fill.side] * value_minor(fill.lots, fill.ticks) for fill in statement.fills
         ),
-        "fees_minor": sum(one[-1] for one in broker.values()),
-        "fills_agree": not fills_differ,
-        "positions_agree": not positions_differ,
-        "differences": "; ".join([*fills_differ, *positions_differ][:DIFFERENCES_SHOWN_MAX]),
+        "fees_minor": sum(fill[-1] for fill in _broker_fills(statement).values()),
+        "fills_agree": "execution" not in differ,
+        "positions_agree": "position" not in differ,
+        "differences": "; ".join(
+            difference.sentence for difference in found[:DIFFERENCES_SHOWN_MAX]
+        ),
     }
-
-
-def _differences(
-    what: str, broker: Mapping[str, object], other: Mapping[str, object], name: str
-) -> list[str]:
-    return [
-        f"{what} {key}: the broker says {broker.get(key)}, the {name} {other.get(key)}"
-        for key in sorted({*broker, *other})
-        if broker.get(key) != other.get(key)
-    ]

@@ -29,8 +29,8 @@ from sources.bank_statements.account_numbers import account_number
 from sources.bank_statements.camt import Part
 
 _BLOCK_START = re.compile(r"^(?=:20:)", re.MULTILINE)
-# The end of a message: "-", "-}", "-XXX", or "-" before a control character.
-_BLOCK_END = re.compile(r"^-(?:\}.*|XXX)?[\s\x00-\x1f]*$", re.MULTILINE)
+# The end of a message: a dash, alone, before a brace, a control character, or three X (ING).
+_BLOCK_END = re.compile(r"^-(?:\}.*|X{3})?[\s\x00-\x1f]*$", re.MULTILINE)
 _ONCE = re.compile(r"^:(20|25|28|60|62)[A-Z]?:", re.MULTILINE)
 _BALANCE_LINE = re.compile(r"^:6[0245][FM]?:.*$", re.MULTILINE)
 _BALANCE = re.compile(r":6[0245][FM]?:[CD]\d{6}[A-Z]{3}(?=.{1,16}$)\d{1,15}(?:,\d*)?\s*")

@@ -247,7 +247,7 @@ def agree_on_entry(row, told):
     # Where we go further than the publisher: the text after a code word is taken out of the rest,
     # and what follows the closing balance is the statement's, not its last entry's.
     coded = re.search(r"/REMI/([^/]+)", remittance)
-    wanted = coded[1] if coded else re.sub(r"D\d{6}C\d{6}D[\d,]+C[\d,]+-XXX$", "", remittance)
+    wanted = coded[1] if coded else re.sub(r"D\d{6}C\d{6}D[\d,]+C[\d,]+-X+$", "", remittance)
     assert plain(detail.remittance) == (wanted or plain(told.get("extra_details")))
 
 
