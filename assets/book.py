@@ -90,6 +90,13 @@ OUTS = {
         description="One row is what became of the cash reserved for one order: posted by its "
         "fills, or released. Grain: order. Units: cents. Consumers: 09, 15.",
     ),
+    "verdicts": spec(
+        "15", "verdicts", primary_key=["decision_id", "stage", "rule_id"], kinds={"polars"},
+        event="PreTradeCheckedEvent",
+        description="One row is what one rule said of one decision before it was issued, with its "
+        "version and what it looked at. Grain: decision, stage, rule. Units: as `detail` says. "
+        "Consumers: risk officers.",
+    ),
     # Last: a month's closing state exists only when its other tables were written.
     "book_states": spec(
         "07", "book_states", primary_key=["month"], kinds={"polars"},

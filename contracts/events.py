@@ -224,6 +224,27 @@ class CashReconciledEvent(Event, frozen=True, kw_only=True, tag=True):
     differences: str
 
 
+class PreTradeCheckedEvent(Event, frozen=True, kw_only=True, tag=True):
+    """What one rule said of one decision; ``value`` and ``limit_value`` as ``detail`` names them.
+
+    They are None where the rule compares nothing. ``missing`` names unknown facts, which close it.
+    """
+
+    session: dt.date
+    decision_id: str
+    instrument_id: str
+    stage: str
+    rule_id: str
+    kind: str
+    rule_version: str
+    outcome: str
+    value: int | None
+    limit_value: int | None
+    detail: str
+    missing: str
+    inputs: str
+
+
 class PerformanceAttributionEvent(Event, frozen=True, kw_only=True, tag=True):
     """Where a period's return against the benchmark came from (Brinson-Fachler)."""
 

@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 
 from domain.book.policy import BookPolicy
+from domain.compliance.rules import GrossLeverage, NameConcentration, SectorConcentration
 
 RULE_SET_VERSION = "checks-2"
 SIDES = ("long", "neutral", "short")
@@ -180,7 +181,9 @@ def check_decisions(
         ~pl.col("binding_rule").is_in(["stale_price", "blocked_unexplained_jump", "no_volume"])
         | pl.col("binding_rule").is_null()
     )
-    gross, sector = policy.gross_max, policy.sector_weight_max
+    name, sector, gross = (
+        policy.weight_max(kind) for kind in (NameConcentration, SectorConcentration, GrossLeverage)
+    )
     by_session = [
         math.fsum(frame["target_weight"])
         for frame in free.partition_by("session", maintain_order=True)
@@ -201,7 +204,7 @@ def check_decisions(
         ),
         (
             "over_name_cap",
-            _count(free, pl.col("target_weight") > policy.name_weight_max + WEIGHT_TOLERANCE),
+            _count(free, pl.col("target_weight") > name + WEIGHT_TOLERANCE),
         ),
         ("over_gross_cap", sum(total > gross + WEIGHT_TOLERANCE for total in by_session)),
         ("over_sector_cap", sum(total > sector + WEIGHT_TOLERANCE for total in by_sector)),
@@ -212,13 +215,13 @@ def check_decisions(
                     equity.select("session", "nav_minor"), on="session", how="left"
                 ),
                 pl.col("target_qty") * pl.col("arrival_price") * 100
-                > policy.name_weight_max * pl.col("nav_minor") + 1,
+                > name * pl.col("nav_minor") + 1,
             ),
         ),
         (
             "no_arrival_price",
             _count(decisions.filter(pl.col("delta_qty") != 0), pl.col("arrival_price") <= 0),
         ),
-        ("other_limits", _count(decisions, pl.col("limits_version") != policy.hash)),
+        ("other_limits", _count(decisions, ~pl.col("limits_version").is_in(sorted(policy.hashes)))),
     )
     return _verdict("portfolio_coordination/decisions", partition, decisions, rules)

@@ -206,6 +206,10 @@ def _cash_reconciled(row: Row, envelope: Envelope) -> ev.Event:
     return _same(ev.CashReconciledEvent, row, envelope)
 
 
+def _pre_trade(row: Row, envelope: Envelope) -> ev.Event:
+    return _same(ev.PreTradeCheckedEvent, row, envelope)
+
+
 def _attribution(row: Row, envelope: Envelope) -> ev.Event:
     effects = {name: row[name] for name in ("allocation", "selection", "interaction")}
     return _same(ev.PerformanceAttributionEvent, row, envelope, effects=effects)
@@ -235,6 +239,7 @@ _VIEWS: Mapping[str, _View] = {
     "TradeExecutedEvent": _View(_trade, ("decision_id",), "transact_time"),
     "CashMovementPostedEvent": _View(_cash, ("reference",)),
     "CashReconciledEvent": _View(_cash_reconciled),
+    "PreTradeCheckedEvent": _View(_pre_trade, ("decision_id",)),
     "PerformanceAttributionEvent": _View(_attribution, ("closing_hash",)),
     "ComprehensiveReportGeneratedEvent": _View(_report, (), "knowledge_cutoff"),
 }

@@ -25,6 +25,7 @@ from domain.book.rows import (
     ReplayRow,
     ReservationRow,
     TradeRow,
+    VerdictRow,
 )
 from domain.book.state import BookState, price_ticks
 from domain.book.step import FillSource, StepEvents, step
@@ -41,6 +42,7 @@ TABLES: Mapping[str, type[msgspec.Struct]] = {
     "rebalance_requests": RebalanceRow,
     "cash_entries": CashRow,
     "reservations": ReservationRow,
+    "verdicts": VerdictRow,
     "equity": EquityRow,
     "replay": ReplayRow,
 }
@@ -88,7 +90,13 @@ def drive(
         frozen = handed.get(market.session)
         withdrawn = unissued(state.pending, handed)
         state, events = step(
-            state, market, signals(market.session), fills, policy, frozen, withdrawn
+            state,
+            market,
+            signals(market.session),
+            fills,
+            policy.at(market.close_ns),
+            frozen,
+            withdrawn,
         )
         _collect(rows, events)
         if went_live is not None and market.session == went_live.session:
@@ -111,6 +119,7 @@ def _collect(rows: dict[str, list[msgspec.Struct]], events: StepEvents) -> None:
     if events.rebalance is not None:
         rows["rebalance_requests"].append(events.rebalance.request)
         rows["decisions"].extend(events.rebalance.decisions)
+        rows["verdicts"].extend(events.rebalance.verdicts)
 
 
 def month_of(session: dt.date) -> str:

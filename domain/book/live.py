@@ -104,7 +104,9 @@ def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
         for name, event in sorted(issued.items())
         if event.delta_qty
     )
-    return Rebalance(rebalance.request, tuple(rows), orders)
+    kept = {order.decision_id for order in orders}
+    verdicts = tuple(row for row in rebalance.verdicts if row.decision_id in kept)
+    return Rebalance(rebalance.request, tuple(rows), orders, verdicts)
 
 
 def replayed(rebalance: Rebalance, issued: IssuedDecisions) -> list[ReplayRow]:

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import msgspec
 
 from contracts.envelope import digest
+from domain.compliance.rules import (
+    BPS,
+    GrossLeverage,
+    NameConcentration,
+    RuleSet,
+    SectorConcentration,
+    in_force,
+)
+
+Concentration = NameConcentration | SectorConcentration | GrossLeverage
+_ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def book_rules(
+    *, name_bps_max: int = 200, sector_bps_max: int = 2_500, gross_bps_max: int = 9_900
+) -> RuleSet:
+    """Return the book's own limits, in basis points of net asset value."""
+    return RuleSet(
+        name="book",
+        effective=_ALWAYS,
+        rules=(
+            NameConcentration(rule_id="name_cap", weight_max_bps=name_bps_max),
+            SectorConcentration(rule_id="sector_cap", weight_max_bps=sector_bps_max),
+            GrossLeverage(rule_id="gross_cap", weight_max_bps=gross_bps_max),
+        ),
+    )
 
 
 class BookPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +51,9 @@ class BookPolicy(msgspec.Struct, frozen=True, kw_only=True):
     kelly_fraction: float = 0.25
     tilt_max: float = 0.005
     # Limits.
-    name_weight_max: float = 0.02
-    sector_weight_max: float = 0.25
-    gross_max: float = 0.99
+    rules: RuleSet = book_rules()
+    desk: tuple[RuleSet, ...] = ()
+    """The desk's approved rule sets; each applies from its instant on."""
     lot_shares: int = 1
     no_trade_band: float = 0.0003
     cash_buffer: float = 0.005
@@ -37,6 +65,33 @@ class BookPolicy(msgspec.Struct, frozen=True, kw_only=True):
     commission_min_minor: int = 35
     half_spread_bps: float = 2.5
     participation_max: float = 0.10
+
+    def at(self, now_ns: int) -> BookPolicy:
+        """Return the policy of an instant: with the desk's rule set that is in force, if any.
+
+        What was approved later is no part of an earlier decision, nor of its identity.
+        """
+        if not self.desk:
+            return self
+        chosen = in_force(self.desk, now_ns)
+        return msgspec.structs.replace(self, desk=() if chosen is None else (chosen,))
+
+    def weight_max(self, kind: type[Concentration]) -> float:
+        """Return the tightest of the book's own limits of a kind, as a fraction; 1 without one."""
+        limits = [
+            rule.weight_max_bps / BPS
+            for rule in self.rules.rules
+            if isinstance(rule, Concentration)
+            and type(rule) is kind
+            and rule.weight_max_bps is not None
+        ]
+        return min(limits, default=1.0)
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The hash of the policy at every instant."""
+        instants = (-1, *(one.effective_ns for one in self.desk))
+        return frozenset(self.at(instant).hash for instant in instants)
 
     @property
     def hash(self) -> str:

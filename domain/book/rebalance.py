@@ -10,7 +10,8 @@ from contracts.codec import to_json
 from contracts.envelope import cl_ord_id, digest, event_id
 from domain.book.market import Market, SignalView
 from domain.book.policy import BookPolicy
-from domain.book.rows import DecisionRow, RebalanceRow
+from domain.book.pre_trade import verdict_rows
+from domain.book.rows import DecisionRow, RebalanceRow, VerdictRow
 from domain.book.state import PRICE_SCALE, BookState, PendingOrder, value_minor
 from domain.book.targets import Target, size_targets
 
@@ -24,13 +25,15 @@ class Rebalance(msgspec.Struct, frozen=True):
     request: RebalanceRow
     decisions: tuple[DecisionRow, ...]
     orders: tuple[PendingOrder, ...]
+    verdicts: tuple[VerdictRow, ...] = ()
 
 
 def rebalance(
     state: BookState, market: Market, signals: Mapping[str, SignalView], policy: BookPolicy
 ) -> Rebalance:
     """Decide on the close of a session what to trade at the next open."""
-    targets = size_targets(state, market, signals, policy)
+    sized = size_targets(state, market, signals, policy)
+    targets = sized.targets
     request = _request(state, market, targets, policy)
     decisions = tuple(_decision(target, request, market, policy) for target in targets)
     orders = tuple(
@@ -46,7 +49,8 @@ def rebalance(
         for decision, target in zip(decisions, targets, strict=True)
         if decision.delta_qty
     )
-    return Rebalance(request, decisions, orders)
+    verdicts = tuple(verdict_rows(sized.verdicts, orders, market))
+    return Rebalance(request, decisions, orders, verdicts)
 
 
 def _request(

@@ -177,6 +177,30 @@ class ReservationRow(msgspec.Struct, frozen=True):
     currency: str
 
 
+class VerdictRow(msgspec.Struct, frozen=True):
+    """What one rule said about one decision before it was issued, and what it looked at.
+
+    ``value`` and ``limit_value`` are in the unit that ``detail`` names; null where nothing was
+    compared. ``inputs`` is JSON.
+    """
+
+    event_id: str
+    session: dt.date
+    decision_id: str
+    instrument_id: str
+    stage: str
+    rule_id: str
+    kind: str
+    rule_version: str
+    outcome: str
+    value: int | None
+    limit_value: int | None
+    detail: str
+    missing: str
+    inputs: str
+    notional_minor: int
+
+
 class EquityRow(msgspec.Struct, frozen=True):
     """The book's value at a session's close."""
 

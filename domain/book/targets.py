@@ -11,7 +11,10 @@ import msgspec
 from contracts.events import Clip
 from domain.book.market import Market, SignalView
 from domain.book.policy import BookPolicy
+from domain.book.pre_trade import PreTrade
 from domain.book.state import PRICE_SCALE, BookState
+from domain.compliance.engine import Verdict
+from domain.compliance.rules import BPS, GrossLeverage, NameConcentration, SectorConcentration
 from domain.market_data.reference import CorporateAction
 
 MINOR_PER_UNIT = 100
@@ -41,10 +44,17 @@ class Target(msgspec.Struct):
             self.target_qty = after
 
 
+class Sized(msgspec.Struct, frozen=True):
+    """Targets in the order of instrument ids, and what each rule said of what they change."""
+
+    targets: list[Target]
+    verdicts: list[tuple[str, Verdict]]
+
+
 def size_targets(
     state: BookState, market: Market, signals: Mapping[str, SignalView], policy: BookPolicy
-) -> list[Target]:
-    """Return the target of every member and every holding, in the order of instrument ids.
+) -> Sized:
+    """Return the target of every member and every holding, within what the rules allow.
 
     The full Kelly weight of an asset with expected excess return m and standard deviation s is
     m / s^2 (Thorp 2006, "The Kelly criterion in blackjack, sports betting and the stock market",
@@ -71,7 +81,23 @@ def size_targets(
         else:
             _limit_quantity(target, market, nav_minor, policy)
     _limit_cash(targets, state.cash_minor, nav_minor, policy)
-    return targets
+    return Sized(targets, _judged(targets, PreTrade(state, market, policy), policy.lot_shares))
+
+
+def _judged(targets: list[Target], desk: PreTrade, lot: int) -> list[tuple[str, Verdict]]:
+    """Hold the orders to the rules, sells first; a rule that cuts one is among its clips."""
+    changed = [target for target in targets if target.target_qty != target.current_qty]
+    for target in sorted(changed, key=lambda t: t.target_qty > t.current_qty):
+        change = target.target_qty - target.current_qty
+        order = (target.instrument_id, target.price_ticks, target.bar_id)
+        allowed = desk.allowed(order[0], change, *order[1:])
+        if allowed.rule_id is not None:
+            lots = abs(allowed.change) // lot * lot
+            change = lots if change > 0 else -lots
+            target.clip(allowed.rule_id, target.current_qty + change)
+        if change:
+            desk.take(order[0], change, *order[1:])
+    return desk.verdicts
 
 
 def _raw_target(
@@ -105,18 +131,28 @@ def _raw_target(
 
 
 def _limit_weights(targets: list[Target], nav_minor: int, policy: BookPolicy) -> None:
-    """Apply the limits that are fractions of net asset value, from the name to the whole book."""
+    """Apply the limits that are fractions of net asset value, from the name to the whole book.
+
+    The book's own concentration rules say how large a target may be before any order is made of it:
+    scaling keeps the proportions that judging order by order would lose.
+    """
     for target in targets:
         target.target_qty = shares_of(target.weight, nav_minor, target.price_ticks)
         _set_weight(target, "tilt_cap", target.core_weight + target.tilt_weight, nav_minor)
         _set_weight(target, "long_only", max(0.0, target.weight), nav_minor)
-        _set_weight(target, "name_cap", min(policy.name_weight_max, target.weight), nav_minor)
     sectors: dict[str, list[Target]] = {}
     for target in targets:
         sectors.setdefault(target.sector, []).append(target)
-    for name in sorted(sectors):
-        _scale("sector_cap", sectors[name], policy.sector_weight_max, nav_minor)
-    _scale("gross_cap", targets, policy.gross_max, nav_minor)
+    for rule in policy.rules.rules:
+        if isinstance(rule, NameConcentration):
+            for target in targets:
+                weight = min(rule.weight_max_bps / BPS, target.weight)
+                _set_weight(target, rule.rule_id, weight, nav_minor)
+        elif isinstance(rule, SectorConcentration):
+            for name in sorted(sectors):
+                _scale(rule.rule_id, sectors[name], rule.weight_max_bps / BPS, nav_minor)
+        elif isinstance(rule, GrossLeverage) and rule.weight_max_bps is not None:
+            _scale(rule.rule_id, targets, rule.weight_max_bps / BPS, nav_minor)
 
 
 def _scale(rule: str, targets: list[Target], limit: float, nav_minor: int) -> None:

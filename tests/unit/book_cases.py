@@ -4,7 +4,7 @@ import datetime as dt
 import json
 
 from domain.book.market import Bar, Market, SignalView
-from domain.book.policy import BookPolicy
+from domain.book.policy import BookPolicy, book_rules
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState
 from domain.book.step import step
@@ -12,8 +12,7 @@ from domain.book.step import step
 DAY = dt.date(2010, 1, 4)
 POLICY = BookPolicy(
     initial_cash_minor=100_000_00,
-    name_weight_max=1.0,
-    sector_weight_max=1.0,
+    rules=book_rules(name_bps_max=10_000, sector_bps_max=10_000),
     commission_per_share_minor=0.0,
     commission_min_minor=100,
     half_spread_bps=0.0,

@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import BookError
 from domain.book.market import Executions, Fill
+from domain.book.policy import book_rules
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState, PendingOrder, Position, value_minor
 from domain.book.step import step
@@ -112,9 +113,13 @@ def test_an_abstaining_signal_has_no_tilt():
 @pytest.mark.parametrize(
     ("change", "rule", "target"),
     [
-        ({"name_weight_max": 0.10}, "name_cap", 1000),
-        ({"sector_weight_max": 0.50}, "sector_cap", 2500),
-        ({"gross_max": 0.49}, "gross_cap", 2450),
+        ({"rules": book_rules(name_bps_max=1_000, sector_bps_max=10_000)}, "name_cap", 1000),
+        ({"rules": book_rules(name_bps_max=10_000, sector_bps_max=5_000)}, "sector_cap", 2500),
+        (
+            {"rules": book_rules(name_bps_max=10_000, sector_bps_max=10_000, gross_bps_max=4_900)},
+            "gross_cap",
+            2450,
+        ),
         ({"lot_shares": 1000}, "lot", 4000),
         ({"cash_buffer": 0.51}, "cash", 2450),
         ({"participation_max": 0.001}, "participation", 1000),
