@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from assets.marts import marts_store
-from cli import executing, incidents
+from cli import cases, executing, incidents
 from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
@@ -40,6 +40,7 @@ app.command()(sql)
 app.command()(marts)
 app.command("dbt-docs")(dbt_docs)
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(cases.app, name="cases")
 app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")

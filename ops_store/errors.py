@@ -9,6 +9,8 @@
         ├── AttestationRefusedError   a consumed hash lacks a positive, unexpired attestation
         ├── DecisionConflictError     another payload exists under the same idempotency key
         ├── ReportConflictError       another report exists at the same journal position
+        ├── CaseUnknownError          no compliance case has the id that was named
+        ├── CaseHistoryError          a compliance case is not what its history says
         ├── IncidentUnknownError      no open incident has the id that was named
         └── FencedError               a newer instance of the consumer has taken over
 """
@@ -48,3 +50,11 @@ class FencedError(OpsStoreError):
 
 class IncidentUnknownError(OpsStoreError):
     """No open incident has the id that was named."""
+
+
+class CaseUnknownError(OpsStoreError):
+    """No compliance case has the id that was named."""
+
+
+class CaseHistoryError(OpsStoreError):
+    """A compliance case is not what its history says."""

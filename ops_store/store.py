@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sqlalchemy as sa
 
 from contracts.clock import Clock
 from contracts.events import CoordinatedTradingDecisionEvent
-from ops_store import feedback, handoff, openings
+from domain.compliance.cases import Case, CaseEvent, State
+from ops_store import cases, feedback, handoff, openings
 from ops_store.connection import open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
@@ -217,3 +218,31 @@ class OpsStore:
         """Return whether the kill switch is engaged, and why."""
         with reading(self._engine) as connection:
             return feedback.control_engaged(connection, feedback.KILL_SWITCH)
+
+    @patient
+    def open_cases(self, opened: Iterable[Case]) -> list[Case]:
+        """Store new compliance cases; return those whose source has none yet."""
+        with writing(self._engine) as connection:
+            return cases.open_cases(connection, opened)
+
+    @patient
+    def cases(self, *, state: State | None = None) -> list[Case]:
+        """Return the compliance cases, of all states or of one, oldest first."""
+        with reading(self._engine) as connection:
+            return cases.cases(connection, state=state)
+
+    @patient
+    def case(self, prefix: str) -> tuple[Case, list[CaseEvent]]:
+        """Return the case whose id begins with ``prefix``, and its history."""
+        with reading(self._engine) as connection:
+            return cases.find(connection, prefix)
+
+    @patient
+    def act_on_case(self, prefix: str, decide: Callable[[Case, int], CaseEvent]) -> Case:
+        """Append what ``decide`` makes of a case and of the instant, and return the case after it.
+
+        ``decide`` is one of the rules of ``domain.compliance.cases``; what it refuses changes
+        nothing.
+        """
+        with writing(self._engine) as connection:
+            return cases.act(connection, prefix, decide, now_ns=self._clock.now_ns())
