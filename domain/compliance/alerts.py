@@ -8,19 +8,11 @@ from collections.abc import Sequence
 import msgspec
 
 from contracts.envelope import digest
+from contracts.events import Measure
 from domain.compliance.order_flow import OrderEvent, OrderFlow
 
 # A flood of messages is evidence by its number; more ids than a person can follow say no more.
 ORDER_IDS_MAX = 1_000
-
-
-class Measure(msgspec.Struct, frozen=True):
-    """One number against its threshold; an alert says all that its detector compared."""
-
-    name: str
-    value: int
-    threshold: int
-    unit: str
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

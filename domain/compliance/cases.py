@@ -84,13 +84,13 @@ def opened(
     )  # fmt: skip
 
 
-def case_of_alert(alert: Alert, *, at_ns: int) -> Case:
-    """Return the case that an alert opens: about its owner and its traders."""
+def case_of(alert: Alert, *, source: Source, at_ns: int) -> Case:
+    """Return the case that an alert or a violation opens: about its owner and its traders."""
     numbers = ", ".join(
         f"{one.name} {one.value} against {one.threshold} {one.unit}" for one in alert.measures
     )
     return opened(
-        source="alert", source_id=alert.alert_id, kind=alert.detector,
+        source=source, source_id=alert.alert_id, kind=alert.detector,
         subjects=(alert.owner, *alert.traders),
         summary=f"{alert.instrument_id} on {alert.session}: {numbers}",
         evidence=to_json(alert).decode(), at_ns=at_ns,

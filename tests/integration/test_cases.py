@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from contracts.clock import FixedClock
 from contracts.errors import CaseRefusedError
-from domain.compliance.cases import assign, case_of_alert, close, escalate
+from domain.compliance.cases import assign, case_of, close, escalate
 from domain.compliance.surveillance import SurveillanceParameters, surveil
 from ops_store.connection import open_engine, sqlite_url
 from ops_store.errors import CaseHistoryError, CaseUnknownError
@@ -62,7 +62,7 @@ def alert():
 
 
 def new_case():
-    return case_of_alert(alert(), at_ns=NOW_NS)
+    return case_of(alert(), source="alert", at_ns=NOW_NS)
 
 
 def test_an_alert_opens_one_case_however_often_it_is_raised(store):
@@ -73,7 +73,7 @@ def test_an_alert_opens_one_case_however_often_it_is_raised(store):
         closed,
         lambda c, at: close(c, actor="ann", disposition="false_positive", reason="r", at_ns=at),
     )
-    assert store.open_cases([case_of_alert(alert(), at_ns=NOW_NS + 5)]) == []
+    assert store.open_cases([case_of(alert(), source="alert", at_ns=NOW_NS + 5)]) == []
     (kept,) = store.cases()
     assert (kept.state, kept.opened_ns) == ("closed", NOW_NS)
 

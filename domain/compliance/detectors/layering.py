@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from contracts.clock import NS_PER_S
-from contracts.events import Side
-from domain.compliance.alerts import Alert, Found, Measure, alert_of
+from contracts.events import Measure, Side
+from domain.compliance.alerts import Alert, Found, alert_of
 from domain.compliance.order_flow import OPPOSITE, OrderEvent, OrderFlow
 
 NAME = "layering"

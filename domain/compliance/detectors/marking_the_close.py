@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from contracts.clock import NS_PER_S
-from domain.compliance.alerts import Alert, Found, Measure, Unjudged, alert_of
+from contracts.events import Measure
+from domain.compliance.alerts import Alert, Found, Unjudged, alert_of
 from domain.compliance.order_flow import SIGN, OrderEvent, OrderFlow, Print, Quote, mid2_at
 
 NAME = "marking_the_close"

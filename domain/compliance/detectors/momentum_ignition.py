@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from contracts.clock import NS_PER_S
-from contracts.events import Side
-from domain.compliance.alerts import Alert, Found, Measure, Unjudged, alert_of
+from contracts.events import Measure, Side
+from domain.compliance.alerts import Alert, Found, Unjudged, alert_of
 from domain.compliance.order_flow import OPPOSITE, SIGN, OrderEvent, OrderFlow, Quote, mid2_at
 
 NAME = "momentum_ignition"

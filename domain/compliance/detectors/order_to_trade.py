@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domain.compliance.alerts import Alert, Found, Measure, alert_of
+from contracts.events import Measure
+from domain.compliance.alerts import Alert, Found, alert_of
 from domain.compliance.order_flow import OrderEvent, OrderFlow
 
 NAME = "order_to_trade"
