@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from assets.marts import marts_store
-from cli import approvals, audit, executing, incidents, people, rules
+from cli import approvals, audit, cases, executing, incidents, people, rules
 from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
@@ -44,6 +44,7 @@ app.add_typer(people.app, name="people")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(rules.app, name="rules")
 app.add_typer(audit.app, name="audit")
+app.add_typer(cases.app, name="cases")
 app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")

@@ -87,7 +87,7 @@ def _planned(event: str, producer: str, later: str) -> CatalogEntry:
 CATALOG: tuple[CatalogEntry, ...] = (
     # 08 hands off a decision only with the attestation of the bars that it rests on.
     _built(
-        "NormalizedMarketDataEvent", ("market_data", "bars"), "01", "03 04 06 07 08 09", "02 15"
+        "NormalizedMarketDataEvent", ("market_data", "bars"), "01", "03 04 06 07 08 09 15", "02"
     ),
     _planned("NewsSentimentAnalyzedEvent", "02", "03 04 09"),
     _planned("MarketImpactAssessmentEvent", "02", "03 04 09"),
@@ -109,7 +109,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
         "PerformanceAttributionEvent", ("portfolio_management", "performance_attribution"), "07",
         "09",
     ),
-    _built("TradeExecutedEvent", ("trade_execution", "trades"), "08", "07 09 14", "15"),
+    _built("TradeExecutedEvent", ("trade_execution", "trades"), "08", "07 09 14 15"),
     _planned("ExecutionQualityEvent", "08", "09 11 15"),
     _planned("AnalyticsInsightEvent", "09", "10"),
     _built("ComprehensiveReportGeneratedEvent", ("reporting", "reports"), "09", "", "10 15"),
@@ -125,8 +125,8 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _built("CashMovementPostedEvent", ("cash_management", "cash_entries"), "14", "08 09", "15"),
     _built("CashReconciledEvent", ("cash_management", "reconciliation"), "14", "", "09 15"),
     _built("PreTradeCheckedEvent", ("compliance", "verdicts"), "15", "", "08 09"),
-    _planned("ComplianceViolationDetectedEvent", "15", "09 10 11"),
-    _planned("RegulatoryReportSubmittedEvent", "15", "09 10"),
+    _built("ComplianceViolationDetectedEvent", ("compliance", "alerts"), "15", "", "09 10 11"),
+    _built("RegulatoryReportSubmittedEvent", ("compliance", "reports"), "15", "", "09 10"),
 )  # fmt: skip
 
 BUILT: tuple[CatalogEntry, ...] = tuple(entry for entry in CATALOG if entry.status == "built")

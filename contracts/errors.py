@@ -22,6 +22,7 @@
     │   └── MissingUpstreamError a partition that must exist does not
     ├── MartsError               the analysts' marts cannot be built, published or read
     ├── BookError                the book cannot step from the state it was given
+    ├── CaseRefusedError         a compliance case may not be changed as asked
     └── HandoffRefusedError      a run may not hand decisions to execution
 """
 
@@ -105,6 +106,10 @@ class MissingUpstreamError(LakeError):
 
 class HandoffRefusedError(QuantiVistaError):
     """A run may not hand decisions to execution."""
+
+
+class CaseRefusedError(QuantiVistaError):
+    """A compliance case may not be changed as asked."""
 
 
 class BookError(QuantiVistaError):

@@ -267,3 +267,50 @@ class ComprehensiveReportGeneratedEvent(Event, frozen=True, kw_only=True, tag=Tr
     sha256: str
     inputs: tuple[str, ...]
     sections: tuple[str, ...]
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """One number against its threshold, as a rule or a detector compared them."""
+
+    name: str
+    value: int
+    threshold: int
+    unit: str
+
+
+class ComplianceViolationDetectedEvent(Event, frozen=True, kw_only=True, tag=True):
+    """Conduct that a person has to look at: an alert of surveillance, or a rule that was broken.
+
+    ``alert_id`` names the conduct and stays when parameters or later evidence change the rest.
+    """
+
+    alert_id: str
+    session: dt.date
+    instrument_id: str
+    detector: str
+    detector_version: str
+    follows: str
+    owner: str
+    accounts: tuple[str, ...]
+    traders: tuple[str, ...]
+    n_orders: int
+    order_ids: tuple[str, ...]
+    fill_ids: tuple[str, ...]
+    measures: tuple[Measure, ...]
+
+
+class RegulatoryReportSubmittedEvent(Event, frozen=True, kw_only=True, tag=True):
+    """A version of a report was put on record, complete; filing it is a person's act.
+
+    ``content_hash`` is the canonical hash of the report's month. A restatement names what it takes
+    the place of, here by content and in the envelope by event.
+    """
+
+    report: str
+    period_start: dt.date
+    as_of: dt.date
+    is_final: bool
+    report_version: int
+    content_hash: str
+    supersedes_hash: str | None
+    n_rows: int

@@ -227,6 +227,25 @@ def _report(row: Row, envelope: Envelope) -> ev.Event:
     )
 
 
+def _violation(row: Row, envelope: Envelope) -> ev.Event:
+    texts = ("accounts", "traders", "order_ids", "fill_ids")
+    lists = {name: from_json(row[name].encode(), tuple[str, ...]) for name in texts}
+    return _same(
+        ev.ComplianceViolationDetectedEvent,
+        row,
+        msgspec.structs.replace(envelope, inputs=lists["fill_ids"]),
+        measures=from_json(row["measures"].encode(), tuple[ev.Measure, ...]),
+        **lists,
+    )
+
+
+def _compliance_report(row: Row, envelope: Envelope) -> ev.Event:
+    revised = msgspec.structs.replace(
+        envelope, revision=row["report_version"] - 1, supersedes=row["supersedes"]
+    )
+    return _same(ev.RegulatoryReportSubmittedEvent, row, revised)
+
+
 _VIEWS: Mapping[str, _View] = {
     "NormalizedMarketDataEvent": _View(_bar, ("raw_sha256",)),
     "CorrelationMatrixUpdatedEvent": _View(_correlation, ("matrix_sha256",)),
@@ -242,6 +261,10 @@ _VIEWS: Mapping[str, _View] = {
     "PreTradeCheckedEvent": _View(_pre_trade, ("decision_id",)),
     "PerformanceAttributionEvent": _View(_attribution, ("closing_hash",)),
     "ComprehensiveReportGeneratedEvent": _View(_report, (), "knowledge_cutoff"),
+    "ComplianceViolationDetectedEvent": _View(_violation),
+    "RegulatoryReportSubmittedEvent": _View(
+        _compliance_report, ("content_hash",), "knowledge_cutoff"
+    ),
 }
 
 INDICATOR_EVENT = "TechnicalIndicatorComputedEvent"

@@ -15,6 +15,7 @@ from contracts.catalog import DECISION_EVIDENCE
 from domain.book.months import broken_links
 from domain.book.policy import BookPolicy
 from domain.checks import Verdict, check_bars, check_decisions, check_evaluations, check_signals
+from domain.compliance.completeness import check_alerts, check_position_report, check_statistics
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.partitions import MONTH_COLUMN
@@ -25,6 +26,12 @@ SIGNALS = ("trading_decision", "signals")
 DECISIONS = ("portfolio_coordination", "decisions")
 MODELS = ("market_prediction", "models")
 STATES = ("portfolio_management", "book_states")
+POSITIONS = ("portfolio_management", "positions")
+ORDERS = ("trade_execution", "orders")
+TRADES = ("trade_execution", "trades")
+STATISTICS = ("compliance", "execution_statistics")
+POSITION_REPORT = ("compliance", "position_report")
+ALERTS = ("compliance", "alerts")
 
 
 class Judge:
@@ -79,6 +86,31 @@ class Judge:
         upto = self._lake.read(STATES).filter(pl.col(MONTH_COLUMN) <= month)
         broken = tuple(f"opening_is_not_closing: {name}" for name in broken_links(upto))
         return Verdict("portfolio_management/book_states", month, upto.height, broken)
+
+    def statistics(self, month: str) -> Verdict:
+        """Judge whether the execution statistics account for every order and trade."""
+        orders, trades = self.month_of(ORDERS, month), self.month_of(TRADES, month)
+        return check_statistics(self.month_of(STATISTICS, month), orders, trades, month)
+
+    def position_report(self, month: str) -> Verdict:
+        """Judge whether the position report accounts for every holding and trade."""
+        positions, trades = self.month_of(POSITIONS, month), self.month_of(TRADES, month)
+        report = self.month_of(POSITION_REPORT, month)
+        return check_position_report(report, positions, trades, month)
+
+    def alerts(self, month: str) -> Verdict:
+        """Judge whether each alert is there once, with evidence that exists."""
+        found = self.month_of(ALERTS, month)
+        # Of most months there are none, and nothing to look up.
+        orders, trades = (
+            (self.month_of(ORDERS, month), self.month_of(TRADES, month))
+            if found.height
+            else (
+                pl.DataFrame(schema={"cl_ord_id": pl.String}),
+                pl.DataFrame(schema={"cl_ord_id": pl.String, "event_id": pl.String}),
+            )
+        )
+        return check_alerts(found, orders, trades, month)
 
     def attested(
         self,

@@ -9,6 +9,8 @@
         ├── AttestationRefusedError   a consumed hash lacks a positive, unexpired attestation
         ├── DecisionConflictError     another payload exists under the same idempotency key
         ├── ReportConflictError       another report exists at the same journal position
+        ├── CaseUnknownError          no compliance case has the id that was named
+        ├── CaseHistoryError          a compliance case is not what its history says
         ├── IncidentUnknownError      no open incident has the id that was named
         ├── ReservationRefusedError  the ledger does not hold the cash that an order would need
         ├── AccountUnknownError       the ledger has no account of the name
@@ -58,3 +60,11 @@ class ReservationRefusedError(OpsStoreError):
 
 class AccountUnknownError(OpsStoreError):
     """The ledger has no account of the name."""
+
+
+class CaseUnknownError(OpsStoreError):
+    """No compliance case has the id that was named."""
+
+
+class CaseHistoryError(OpsStoreError):
+    """A compliance case is not what its history says."""

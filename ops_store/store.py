@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -12,8 +12,9 @@ from contracts.events import CoordinatedTradingDecisionEvent
 from domain.cash_management.accounts import Account, AccountResult
 from domain.cash_management.balances import Difference, TrialBalance
 from domain.cash_management.transfers import Booking, Reservation, Transfer, TransferResult
+from domain.compliance.cases import Case, CaseEvent, State
 from domain.compliance.people import Action
-from ops_store import feedback, handoff, ledger, ledger_queries, openings
+from ops_store import cases, feedback, handoff, ledger, ledger_queries, openings
 from ops_store.compliance_store import ComplianceStore, rows_digest
 from ops_store.connection import LEDGER_LOCK, lock_ledger, open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
@@ -359,3 +360,31 @@ class OpsStore(ComplianceStore):
         """Return whatever in the ledger does not add up, from all bookings: nothing, ever."""
         with reading(self._engine) as connection:
             return ledger_queries.differences(connection)
+
+    @patient
+    def open_cases(self, opened: Iterable[Case]) -> list[Case]:
+        """Store new compliance cases; return those whose source has none yet."""
+        with writing(self._engine) as connection:
+            return cases.open_cases(connection, opened)
+
+    @patient
+    def cases(self, *, state: State | None = None) -> list[Case]:
+        """Return the compliance cases, of all states or of one, oldest first."""
+        with reading(self._engine) as connection:
+            return cases.cases(connection, state=state)
+
+    @patient
+    def case(self, prefix: str) -> tuple[Case, list[CaseEvent]]:
+        """Return the case whose id begins with ``prefix``, and its history."""
+        with reading(self._engine) as connection:
+            return cases.find(connection, prefix)
+
+    @patient
+    def act_on_case(self, prefix: str, decide: Callable[[Case, int], CaseEvent]) -> Case:
+        """Append what ``decide`` makes of a case and of the instant, and return the case after it.
+
+        ``decide`` is one of the rules of ``domain.compliance.cases``; what it refuses changes
+        nothing.
+        """
+        with writing(self._engine) as connection:
+            return cases.act(connection, prefix, decide, now_ns=self._clock.now_ns())

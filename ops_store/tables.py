@@ -220,3 +220,39 @@ sa.Index(
     sqlite_where=LEDGER_RESERVATIONS.c.status == "open",
     postgresql_where=LEDGER_RESERVATIONS.c.status == "open",
 )
+
+COMPLIANCE_CASES = sa.Table(
+    "compliance_cases",
+    METADATA,
+    sa.Column("case_id", sa.String(64), primary_key=True),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("source_id", sa.String(128), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("subjects", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("opened_ns", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("owner", sa.String(64), nullable=True),
+    sa.Column("disposition", sa.String(16), nullable=True),
+    sa.Column("reason", sa.Text, nullable=True),
+    sa.Column("changed_ns", sa.BigInteger, nullable=False),
+    sa.Column("n_events", sa.Integer, nullable=False),
+    sa.UniqueConstraint("source", "source_id", name="uq_compliance_cases_source"),
+)
+
+# Only ever appended to: `migrations` gives it triggers that refuse anything else.
+CASE_EVENTS = sa.Table(
+    "case_events",
+    METADATA,
+    sa.Column(
+        "case_id", sa.String(64), sa.ForeignKey("compliance_cases.case_id"), primary_key=True
+    ),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("actor", sa.String(64), nullable=False),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String(64), nullable=True),
+    sa.Column("disposition", sa.String(16), nullable=True),
+    sa.Column("reason", sa.Text, nullable=True),
+)

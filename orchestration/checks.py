@@ -7,7 +7,17 @@ import dagster as dg
 
 from domain.checks import Verdict
 from io_managers.expectations import BarsSuite, Outcome, check_names
-from io_managers.verdicts import BARS, DECISIONS, EVALUATIONS, SIGNALS, STATES, Judge
+from io_managers.verdicts import (
+    ALERTS,
+    BARS,
+    DECISIONS,
+    EVALUATIONS,
+    POSITION_REPORT,
+    SIGNALS,
+    STATES,
+    STATISTICS,
+    Judge,
+)
 
 COVERAGE = ("market_data", "coverage")
 # Great Expectations' checks, beside the pure rule on the same table.
@@ -35,6 +45,18 @@ def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinitio
         _check(
             judge, STATES, "unbroken", judge.chain,
             "Each month opens with what the one before it closed with.",
+        ),
+        _check(
+            judge, STATISTICS, "complete", judge.statistics,
+            "Every trade in one row; orders, shares and money add up.",
+        ),
+        _check(
+            judge, POSITION_REPORT, "complete", judge.position_report,
+            "Every holding and trade has its row, and shares add up.",
+        ),
+        _check(
+            judge, ALERTS, "evidenced", judge.alerts,
+            "Each alert once, and its evidence in the tables.",
         ),
     ]  # fmt: skip
 

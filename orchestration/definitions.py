@@ -10,6 +10,7 @@ import dagster as dg
 
 from assets.book import book_assets
 from assets.cash_management import cash_management_assets
+from assets.compliance import compliance_assets
 from assets.instrument_analysis import instrument_analysis_assets
 from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
@@ -60,6 +61,7 @@ def build_defs(
     assets += trade_execution_assets(environment, months, limits, _primary_keys(assets))
     assets += cash_management_assets(environment, months, limits)
     assets += reporting_assets(environment, months, _primary_keys(assets))
+    assets += compliance_assets(environment, months)
     assets += marts_assets(environment, months)
     upkeep = maintenance(environment)
     return dg.Definitions(

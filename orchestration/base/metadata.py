@@ -25,6 +25,7 @@ WORKFLOWS: Mapping[str, tuple[str, str, str]] = {
     "08": ("08_trade_execution", "trade_execution", "team:execution"),
     "09": ("09_reporting", "reporting", "team:portfolio"),
     "14": ("14_cash_management", "cash_management", "team:operations"),
+    "15": ("15_compliance", "compliance", "team:compliance"),
 }
 
 # Input metadata: load every partition up to the run's last one. A windowed computation that starts

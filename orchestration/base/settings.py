@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         return self.home / "statements"
 
     @property
+    def compliance_root(self) -> Path:
+        """Where compliance's own lists lie: restricted instruments, shares outstanding."""
+        return self.home / "compliance"
+
+    @property
     def mlflow_url(self) -> str:
         """Tracking URI of MLflow: its runs and its registry."""
         if self.postgres_url is not None:

@@ -19,6 +19,8 @@ MONTHS = (
     "2010-02-01", "2010-03-01", "2010-04-01", "2010-05-01", "2010-06-01", "2010-07-01",
     "2010-08-01",
 )  # fmt: skip
+# No rebuild writes the first; the second is a history of what was reported, not of the data.
+HISTORIES = {"trade_execution/handoff", "compliance/reports"}
 
 
 def write_vendor_files(directory, *, every=8, edit=None):
@@ -70,7 +72,7 @@ def hashes(settings: Settings):
     tables = {
         name: canonical_hash(lake.read(node.key.path), node.metadata["primary_key"])
         for name, node in nodes.items()
-        if "deltalake" in node.kinds and node.key.path[-1] != "handoff"  # no rebuild writes it
+        if "deltalake" in node.kinds and name not in HISTORIES
     }
     marts = {f"reporting/{name}": found for name, found in marts_store(settings).hashes().items()}
     assert marts.keys() == {name for name, node in nodes.items() if "dbt" in node.kinds}

@@ -1,0 +1,1 @@
+"""One module per kind of conduct: its published definition, its parameters, its rule."""
