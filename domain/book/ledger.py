@@ -70,7 +70,7 @@ class Ledger:
     @property
     def cash_minor(self) -> int:
         """What is in the cash account, reserved or not, less what was overdrawn."""
-        return self._balance(self.cash) - self._balance(self._overdraft)
+        return self._open(self.cash).balance_minor - self._open(self._overdraft).balance_minor
 
     def totals(self) -> dict[str, tuple[int, int, int, int]]:
         """Return every account's debits and credits, posted and pending, by its id."""
@@ -184,7 +184,7 @@ class Ledger:
         """
         worths = {o.cl_ord_id: value_minor(abs(o.quantity), o.arrival_ticks) for o in orders}
         buys_minor = sum(worths[o.cl_ord_id] for o in orders if o.quantity > 0)
-        available_minor = max(0, self._account(self.cash).available_minor)
+        available_minor = max(0, self._open(self.cash).available_minor)
         reserved = []
         for order in orders:
             amount_minor = worths[order.cl_ord_id]
@@ -201,8 +201,8 @@ class Ledger:
 
     def repay(self) -> None:
         """Pay an overdraft back as far as the cash reaches."""
-        owed_minor = self._balance(self._overdraft)
-        amount_minor = min(owed_minor, max(0, self._account(self.cash).available_minor))
+        owed_minor = self._open(self._overdraft).balance_minor
+        amount_minor = min(owed_minor, max(0, self._open(self.cash).available_minor))
         self.post(
             self._overdraft, self.cash, amount_minor, cause="overdraft_repaid", reference="repaid"
         )
@@ -242,7 +242,7 @@ class Ledger:
             self._open(transfer.credit_account)
         outcomes = self._submit(transfers)
         if Outcome.EXCEEDS_DEBITS in outcomes:
-            available_minor = self._account(self.cash).available_minor
+            available_minor = self._open(self.cash).available_minor
             short_minor = lacking_minor(transfers, self.cash, available_minor)
             self._book((overdraft_of(transfers, short_minor, self.currency),))
             outcomes = self._submit(transfers)
@@ -283,16 +283,13 @@ class Ledger:
             )
         )  # fmt: skip
 
-    def _open(self, name: str) -> None:
-        if not self._working.has_account(name):
-            self._working.open_accounts([account_of(name, self.currency)])
-
-    def _account(self, name: str) -> Account:
-        self._open(name)
-        return self._working.account(name)
-
-    def _balance(self, name: str) -> int:
-        return self._account(name).balance_minor if self._working.has_account(name) else 0
+    def _open(self, name: str) -> Account:
+        """Return an account as it is now, opened when it was not."""
+        found = self._working.account(name)
+        if found is None:
+            found = account_of(name, self.currency)
+            self._working.open_accounts([found])
+        return found
 
     def _left(self, reservation_id: str) -> int:
         found = self._working.reservation(reservation_id)

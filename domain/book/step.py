@@ -99,19 +99,28 @@ def step(
     _value(events, closing, market, state.last_nav_minor)
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
     if _is_due(state, market, policy) or issued:
-        events.rebalance = today = rebalance(closing, market, signals, policy)
-        if issued is not None:
-            events.replay = replayed(today, issued)
-            events.rebalance = frozen(today, issued)
-        missed = issued is not None and not issued and bool(today.orders)
-        closing = msgspec.structs.replace(
-            closing,
-            pending=ledger.reserve(events.rebalance.orders),
-            last_rebalance_index=_due_again(state, market, policy)
-            if missed
-            else market.session_index,
-        )
+        today = rebalance(closing, market, signals, policy)
+        closing = _decided(events, ledger, closing, today, market, policy, issued)
     return msgspec.structs.replace(closing, accounts=ledger.totals()), events
+
+
+def _decided(
+    events: StepEvents, ledger: Ledger, closing: BookState, today: Rebalance, market: Market,
+    policy: BookPolicy, issued: IssuedDecisions | None,
+) -> BookState:  # fmt: skip
+    """Reserve cash for the orders of what was issued, or else of what is decided today."""
+    events.rebalance = today
+    if issued is not None:
+        events.replay = replayed(today, issued)
+        events.rebalance = frozen(today, issued)
+    missed = issued is not None and not issued and bool(today.orders)
+    return msgspec.structs.replace(
+        closing,
+        pending=ledger.reserve(events.rebalance.orders),
+        last_rebalance_index=_due_again(closing, market, policy)
+        if missed
+        else market.session_index,
+    )
 
 
 def _is_due(state: BookState, market: Market, policy: BookPolicy) -> bool:

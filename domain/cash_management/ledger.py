@@ -112,13 +112,9 @@ class WorkingLedger:
             known_ns=self._known_ns,
         )
 
-    def has_account(self, id_: str) -> bool:
-        """Tell whether an account is open."""
-        return id_ in self._accounts
-
-    def account(self, id_: str) -> Account:
-        """Return an account as it is now."""
-        return self._accounts[id_].closed()
+    def account(self, id_: str) -> Account | None:
+        """Return an account as it is now; None when it is not open."""
+        return self._accounts[id_].closed() if id_ in self._accounts else None
 
     def reservation(self, id_: str) -> Reservation | None:
         """Return what is left of a pending transfer; None when there is no such."""
