@@ -7,6 +7,7 @@ import shutil
 
 from rich.console import Console
 
+from cli.cash import cash_agreement
 from cli.live import agreement, execution_root, trade_session
 from cli.runs import execute, sole_run
 from contracts.clock import NS_PER_S
@@ -67,6 +68,7 @@ def run_demo(settings: Settings, console: Console) -> None:
             )
         execute("daily", settings, instance, console, partition=live.strftime("%Y-%m-01"))
     console.print(agreement(settings, live))
+    console.print(cash_agreement(settings, live))
 
 
 def _close_before(settings: Settings, session: dt.date) -> dt.datetime:

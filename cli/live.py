@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cli.venue_session import write_replay
 from contracts.clock import NS_PER_S
-from contracts.errors import QuantiVistaError
+from contracts.errors import DisagreementError
 from domain.trade_execution.reconcile import BrokerStatement, StatementFill
 from execution.config import ServiceConfig, read_config
 from execution.control import ServiceClient
@@ -33,10 +33,6 @@ STEP_MS = 2.0
 EXECUTION = "execution"
 # Not a setting: with the environment's own prefix it would become one of the next process.
 OPS_STORE_VARIABLE = "EXECUTION_OPS_STORE_URL"
-
-
-class DisagreementError(QuantiVistaError):
-    """Service, venue and lake do not agree on what was traded."""
 
 
 def execution_root(settings: Settings) -> Path:

@@ -8,6 +8,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from cli.cash import trial_balance_lines
 from io_managers.lake import Lake
 from io_managers.reports import ReportStore
 from orchestration.base.settings import Settings
@@ -29,6 +30,7 @@ def print_summary(settings: Settings, console: Console) -> None:
         ("Data", _data(lake, settings)),
         ("Beliefs", _beliefs(lake)),
         ("Book", _book(lake)),
+        ("Cash", trial_balance_lines(lake)),
     ):
         shown = Table("", "", title=title, title_justify="left", show_header=False)
         for name, value in rows:

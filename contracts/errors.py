@@ -23,6 +23,7 @@
     ├── MartsError               the analysts' marts cannot be built, published or read
     ├── BookError                the book cannot step from the state it was given
     ├── CaseRefusedError         a compliance case may not be changed as asked
+    ├── DisagreementError        two that account for the same thing say different things
     └── HandoffRefusedError      a run may not hand decisions to execution
 """
 
@@ -118,3 +119,7 @@ class BookError(QuantiVistaError):
 
 class MartsError(QuantiVistaError):
     """The analysts' marts cannot be built, published or read."""
+
+
+class DisagreementError(QuantiVistaError):
+    """Two that account for the same thing say different things."""

@@ -49,6 +49,8 @@ def decision_of(row: OutboxRow) -> Decision:
         attestation_ids=row.attestation_ids,
         attestations=row.attestations,
         defect=defect,
+        reserved_minor=row.reserved_minor,
+        reservation_left_minor=row.reservation_left_minor,
     )
 
 

@@ -20,7 +20,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """An issued decision as the service received it, and the evidence it came with.
 
     ``defect`` says why it can never become an order, e.g. that its bytes do not match their
-    digest. It is still received, so that it is counted, refused and reported.
+    digest. It is still received, so that it is counted, refused and reported. ``reserved_minor`` is
+    the cash that was set aside when it was issued, ``reservation_left_minor`` what the ledger still
+    held of that when the service took it.
     """
 
     sequence: int
@@ -40,6 +42,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     attestation_ids: tuple[str, ...]
     attestations: dict[str, Attestation]
     defect: str = ""
+    reserved_minor: int = 0
+    reservation_left_minor: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):

@@ -55,6 +55,7 @@ class Verdict(enum.StrEnum):
     DRAINING = "draining"
     STALE = "stale"
     ATTESTATION = "attestation"
+    CASH = "cash"
     RESTRICTED = "restricted"
     HALTED = "halted"
     SIZE = "size"
@@ -277,6 +278,10 @@ def judge_decision(
     )
     if refusal is not None:
         return Refusal(Verdict.ATTESTATION, refusal)
+    if decision.reservation_left_minor < decision.reserved_minor:
+        # It lapsed, was released, or somebody else's order has used it.
+        detail = f"{decision.reservation_left_minor} of {decision.reserved_minor} minor units held"
+        return Refusal(Verdict.CASH, detail)
     if decision.instrument_id in state.halted:
         return Refusal(Verdict.HALTED, state.halted[decision.instrument_id])
     return None

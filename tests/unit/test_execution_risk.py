@@ -33,6 +33,7 @@ def verdicts(driver: Driver) -> list[str]:
         ({"valid_until_ns": NOW_NS}, {}, Verdict.STALE),
         ({"content_hashes": ()}, {}, Verdict.ATTESTATION),
         ({"attestations": {}}, {}, Verdict.ATTESTATION),
+        ({"reserved_minor": 100, "reservation_left_minor": 99}, {}, Verdict.CASH),
         ({}, {"restricted": frozenset({"US.AAPL"})}, Verdict.RESTRICTED),
         ({"qty_lots": 0}, {}, Verdict.SIZE),
         ({}, {"order_lots_max": 99}, Verdict.SIZE),
