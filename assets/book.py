@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
+import msgspec
 import polars as pl
 
 from domain.book.drive import drive, markets, signals_by_session
@@ -26,7 +27,7 @@ from domain.market_data.reference import ACTIONS
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
 from orchestration.base.metadata import HISTORY, lake_assets, png_metadata, spec
-from orchestration.base.ops import ops_store
+from orchestration.base.ops import desk_rules, ops_store
 from orchestration.base.settings import Settings
 
 STATES = ("portfolio_management", "book_states")
@@ -148,7 +149,8 @@ def book_assets(
             settings.go_live_session, simulated_fills, venue_executions(venue_reports)
         )
         handed = handed_off(settings)
-        run = drive(opening, sessions, signals_by_session(signals), fills, policy, *handed)
+        ruled = msgspec.structs.replace(policy, desk=desk_rules(settings))
+        run = drive(opening, sessions, signals_by_session(signals), fills, ruled, *handed)
         report_difference(settings, handed[1], run.recomputed)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}

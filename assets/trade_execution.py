@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -26,7 +27,7 @@ from io_managers.verdicts import DECISIONS, STATES, Judge
 from ops_store.records import Attestation, BookOpening, CashPlan, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
-from orchestration.base.ops import clock_of, ops_store
+from orchestration.base.ops import clock_of, desk_rules, ops_store
 from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
@@ -52,7 +53,7 @@ def trade_execution_assets(
     primary_keys: Mapping[tuple[str, ...], Sequence[str]],
 ) -> list[dg.AssetsDefinition]:
     """Return the two ends of the cut between the graph and the execution service."""
-    judge = Judge(Lake(settings.lake_root), policy)
+    judge = Judge(Lake(settings.lake_root), policy, partial(desk_rules, settings))
 
     @lake_asset(
         "08", "venue_reports", primary_key=["segment", "record_offset"], kinds={"sqlite"},

@@ -16,6 +16,7 @@ from domain.book.months import broken_links
 from domain.book.policy import BookPolicy
 from domain.checks import Verdict, check_bars, check_decisions, check_evaluations, check_signals
 from domain.compliance.completeness import check_alerts, check_position_report, check_statistics
+from domain.compliance.rules import RuleSet
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.partitions import MONTH_COLUMN
@@ -43,11 +44,16 @@ class Judge:
         Where the tables are.
     policy : BookPolicy
         The limits that decisions must keep.
+    desk : callable
+        Returns the desk's approved rule sets, as they are now.
     """
 
-    def __init__(self, lake: Lake, policy: BookPolicy) -> None:
+    def __init__(
+        self, lake: Lake, policy: BookPolicy, desk: Callable[[], tuple[RuleSet, ...]] = tuple
+    ) -> None:
         self._lake = lake
         self._policy = policy
+        self._desk = desk
 
     def month_of(self, key: Sequence[str], month: str) -> pl.DataFrame:
         """Return one month of a table."""
@@ -79,7 +85,8 @@ class Judge:
     def decisions(self, month: str) -> Verdict:
         """Judge the decisions against the limits."""
         equity = self.month_of(("portfolio_management", "equity"), month)
-        return check_decisions(self.month_of(DECISIONS, month), equity, self._policy, month)
+        ruled = msgspec.structs.replace(self._policy, desk=self._desk())
+        return check_decisions(self.month_of(DECISIONS, month), equity, ruled, month)
 
     def chain(self, month: str) -> Verdict:
         """Judge whether each month up to this one opens as the one before it closed."""

@@ -25,6 +25,7 @@ from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
 from io_managers.verdicts import Judge
 from orchestration.base.freshness import with_freshness
+from orchestration.base.ops import desk_rules
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings, read_settings
 from orchestration.checks import build_checks
@@ -66,7 +67,10 @@ def build_defs(
     upkeep = maintenance(environment)
     return dg.Definitions(
         assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),
-        asset_checks=build_checks(Judge(lake, limits), BarsSuite(environment.data_docs_root)),
+        asset_checks=build_checks(
+            Judge(lake, limits, partial(desk_rules, environment)),
+            BarsSuite(environment.data_docs_root),
+        ),
         jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, upkeep],
         sensors=[
             arrivals(environment), execution_journal(environment), run_failure(environment),

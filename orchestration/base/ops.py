@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Iterator
 
 from contracts.clock import NS_PER_S, Clock, FixedClock, SystemClock
+from domain.compliance.rules import RuleSet
+from ops_store.connection import sqlite_file_of
 from ops_store.store import OpsStore
 from orchestration.base.settings import Settings
 
@@ -44,3 +46,12 @@ def ops_store(settings: Settings) -> Iterator[OpsStore | None]:
         return
     with incident_store(settings) as store:
         yield store
+
+
+def desk_rules(settings: Settings) -> tuple[RuleSet, ...]:
+    """Return the desk's approved rule sets, without making a store where there is none."""
+    file = sqlite_file_of(settings.ops_url)
+    if file is not None and not file.exists():
+        return ()
+    with incident_store(settings) as store:
+        return tuple(store.rule_sets())
