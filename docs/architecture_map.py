@@ -26,7 +26,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "07": ("domain/book", "domain/portfolio_management"),
     "08": ("domain/book", "execution", "ops_store"),
     "09": ("domain/reporting", "dbt"),
-    "14": ("domain/book",),
+    "14": ("domain/cash_management", "domain/book", "ops_store"),
 }
 
 

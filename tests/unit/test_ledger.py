@@ -345,7 +345,7 @@ ACCOUNT_REFUSALS = {
     ),
     AccountOutcome.EXISTS_WITH_DIFFERENT_PARENT: cash_account(ALPHA, "USD"),
     AccountOutcome.ID_MALFORMED: cash_account("a\nb", "USD"),
-    AccountOutcome.CURRENCY_UNKNOWN: cash_account("new", "QQQ"),
+    AccountOutcome.CURRENCY_UNKNOWN: cash_account("new", "ZZZ"),
     AccountOutcome.TOTALS_MUST_BE_ZERO: msgspec.structs.replace(
         cash_account("new", "USD"), debits_posted=1
     ),
