@@ -104,7 +104,7 @@ def cash_management_assets(
         )  # fmt: skip
         return with_event_ids(
             frame, event_type="CashReconciledEvent", key="currency", payload=RECONCILED_FIELDS,
-            inputs=[], logic_version=LOGIC_VERSION,
+            inputs=["ledger_digest"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
 
     return [ledger, trial_balance, settlement_ladder, reconciliation]

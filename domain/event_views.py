@@ -257,7 +257,7 @@ _VIEWS: Mapping[str, _View] = {
     ),
     "TradeExecutedEvent": _View(_trade, ("decision_id",), "transact_time"),
     "CashMovementPostedEvent": _View(_cash, ("reference",)),
-    "CashReconciledEvent": _View(_cash_reconciled),
+    "CashReconciledEvent": _View(_cash_reconciled, ("ledger_digest",)),
     "PreTradeCheckedEvent": _View(_pre_trade, ("decision_id",)),
     "PerformanceAttributionEvent": _View(_attribution, ("closing_hash",)),
     "ComprehensiveReportGeneratedEvent": _View(_report, (), "knowledge_cutoff"),

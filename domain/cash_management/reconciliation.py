@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from contracts.envelope import digest
 from domain.cash_management.balances import EFFECTS
 from domain.cash_management.chart import CASH, OVERDRAFT, account_in
 from domain.cash_management.transfers import Booking
@@ -19,6 +20,7 @@ class CashReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     """Balances at a session's close and what its trading changed, in minor units.
 
     The broker states changes only; None where there is no statement of the session.
+    ``ledger_digest`` stands for the bookings that had taken effect.
     """
 
     session: dt.date
@@ -30,6 +32,7 @@ class CashReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     broker_change_minor: int | None
     agree: bool
     differences: str
+    ledger_digest: str
 
 
 def reconcile_cash(
@@ -55,7 +58,8 @@ def reconcile_cash(
     currency : str
         ISO 4217.
     """
-    moves = [_move(booking, currency) for booking in bookings]
+    booked = list(bookings)
+    moves = [_move(booking, currency) for booking in booked]
     rows = []
     for session, open_ns, close_ns in sessions:
         if session not in book_cash_minor:
@@ -89,6 +93,9 @@ def reconcile_cash(
                 agree=not differences and stated_minor is not None,
                 differences="; ".join(differences)
                 or ("" if stated_minor is not None else "the broker has sent no statement"),
+                ledger_digest=digest(
+                    [one.transfer.id for one in booked if one.transfer.event_time_ns <= close_ns]
+                ),
             )
         )
     return rows

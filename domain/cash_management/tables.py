@@ -76,6 +76,7 @@ RECONCILIATION_SCHEMA: Schema = {
     "broker_change_minor": pl.Int64,
     "agree": pl.Boolean,
     "differences": pl.String,
+    "ledger_digest": pl.String,
 }
 _SIGNS = {"buy": -1, "sell": 1}
 # No cycle is longer than five sessions; holidays add a few days.
