@@ -38,6 +38,7 @@ _BALANCE = re.compile(r":6[0245][FM]?:[CD]\d{6}[A-Z]{3}(?=.{1,16}$)\d{1,15}(?:,\
 _PADDING = re.compile(r"^(:6[0245][FM]?:[CD]\d{6}[A-Z]{3})0+(?=\d)", re.MULTILINE)
 # An :86: after the closing balance tells of the statement; the library adds it to the last entry.
 _STATEMENT_TEXT = re.compile(r"(?<=\n):86:.*(?:\n(?!:).*)*\n?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SLASHED = re.compile(r"/(EREF|NAME|REMI)/([^/]+)")
 _BALANCES: Mapping[str, tuple[BalanceKind, str]] = {
     "opening_balance": ("opening", "60"),
@@ -82,6 +83,12 @@ def _decoded(data: bytes) -> str:
 
 
 def _read_block(block: str) -> Statement:
+    control = _CONTROL.search(block)
+    if control:
+        raise StatementError(
+            f"The message has the control character {control[0]!r}.",
+            remedy="ask the bank for the statement again: it was damaged on its way",
+        )
     fields = _ONCE.findall(block)
     repeated = sorted({name for name in fields if fields.count(name) > 1})
     if repeated:

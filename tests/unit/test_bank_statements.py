@@ -181,8 +181,15 @@ def test_sums_that_are_wrong_have_a_name(content, reason, words):
 
 
 def test_values_that_only_a_schema_would_refuse_are_refused():
-    for change in ((">7<", ">7.5<"), ("2010-08-20</Dt>", "0000-08-20</Dt>")):
+    for change in (
+        (">7<", ">7.5<"), (">7<", f">{10**30}<"), ("2010-08-20</Dt>", "0000-08-20</Dt>"),
+        ("<Ccy>EUR", "<Ccy>EURO"), (f"<IBAN>{IBAN}", "<IBAN>" + "9" * 65),
+    ):  # fmt: skip
         assert refusal(camt053(GOOD).replace(*change)).reason == "StatementError"
+    for amount in ("1E+999999999", "1E+99", "1E-999999999", "9" * 19, "NaN", "-Infinity",
+                   "19.50" + "0" * 26 + "1"):  # fmt: skip
+        found = refusal(camt053(GOOD.replace("19.50", amount)))
+        assert found.reason in {"ContractError", "StatementError"}
 
 
 def pages(*numbers, last=None):
@@ -282,6 +289,7 @@ def test_a_reversed_credit_takes_cash_out():
         (mt940(*LINES, closing="62F:C100820QQQ90,50"), "Unknown currency 'QQQ'"),
         (mt940(*LINES, ":61:WHAT"), "does not follow MT940"),
         (mt940(*LINES, ":61:101320D1,00NTRFX"), "does not follow MT940"),
+        (mt940(*LINES, ":86:a\x00b"), "control character '\\x00'"),
         (mt940(*LINES, ":25:OTHER"), "field 25 more than once"),
         (mt940(*LINES, number="7/2", opening="60M:C100819EUR100,00"), "first missing, last there"),
         (mt940(*LINES, closing="62M:C100820EUR90,50"), "first there, last missing"),
