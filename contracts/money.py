@@ -26,6 +26,8 @@ _CURRENCIES_BY_EXPONENT = {
 MINOR_UNIT_EXPONENT = {
     code: exponent for exponent, codes in _CURRENCIES_BY_EXPONENT.items() for code in codes.split()
 }
+# What fits 64 bits with room for sums.
+MINOR_UNIT_DIGITS_MAX = 18
 
 
 class Money(msgspec.Struct, frozen=True, order=False):
@@ -72,14 +74,18 @@ class Money(msgspec.Struct, frozen=True, order=False):
 
     @property
     def exact_minor_units(self) -> int:
-        """The amount in minor units, refused where it has a fraction of one.
+        """The amount in minor units, refused where it has a fraction of one or needs over 64 bits.
 
         A bank's amount is a fact: to round it would make its statement not add up.
         """
-        scaled = self.amount.scaleb(MINOR_UNIT_EXPONENT[self.currency])
-        if scaled != scaled.to_integral_value():
+        _, digits, exponent = self.amount.as_tuple()
+        # What arithmetic would round, or ten characters could blow up to a billion digits.
+        exact = len(digits) <= 28 and isinstance(exponent, int) and -28 <= exponent <= 18
+        scaled = self.amount.scaleb(MINOR_UNIT_EXPONENT[self.currency]) if exact else Decimal("0.5")
+        if scaled != scaled.to_integral_value() or abs(scaled) >= 10**MINOR_UNIT_DIGITS_MAX:
             raise ContractError(
-                f"{self.amount} {self.currency} has a fraction of a minor unit.",
+                f"{self.amount} {self.currency} has a fraction of a minor unit, or more than "
+                f"{MINOR_UNIT_DIGITS_MAX} digits.",
                 remedy="ask the sender for an amount with the currency's decimals",
             )
         return int(scaled)

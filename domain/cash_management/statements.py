@@ -16,7 +16,10 @@ from typing import Literal
 import msgspec
 
 from contracts.errors import StatementBalanceError, StatementError, StatementGapError
+from contracts.money import MINOR_UNIT_EXPONENT
 
+NUMBER_MAX = 10**18
+TEXT_CHARACTERS_MAX = 64
 # Only a "statement" is final: intraday reports and notifications are repeated in it.
 StatementKind = Literal["statement", "intraday", "notification"]
 EntryStatus = Literal["booked", "pending", "information", "future"]
@@ -110,6 +113,18 @@ class Statement(msgspec.Struct, frozen=True):
     last_page: bool
     balances: tuple[StatementBalance, ...]
     entries: tuple[StatementEntry, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no bank sends and no store can keep."""
+        numbers = 0 <= self.sequence <= NUMBER_MAX and 0 <= self.page <= NUMBER_MAX
+        texts = max(len(self.account), len(self.statement_id)) <= TEXT_CHARACTERS_MAX
+        if not numbers or not texts or self.currency not in {"", *MINOR_UNIT_EXPONENT}:
+            raise StatementError(
+                f"Statement {self.name[:TEXT_CHARACTERS_MAX]!r} has a currency that is none, an "
+                f"account or id of more than {TEXT_CHARACTERS_MAX} characters, or numbers that no "
+                "statement has.",
+                remedy="ask the bank for the statement again",
+            )
 
     def balance(self, kind: BalanceKind) -> StatementBalance | None:
         """Return the balance of a kind, None where it is not stated."""

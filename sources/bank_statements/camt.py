@@ -117,7 +117,7 @@ def _read_part(
         return _statement(parsed, version, kind, header), raw
     except QuantiVistaError as error:
         return error, raw
-    except (ValueError, OverflowError, TypeError, AttributeError) as error:
+    except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
         # The classes judge structure and types, not patterns: a page "one", a date in the year 0.
         refused = StatementError(
             f"A statement of {version} has a value that cannot be read: {error}.",

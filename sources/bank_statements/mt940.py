@@ -16,7 +16,7 @@ from mt940.models import Balance, Transactions
 from mt940.options import Options
 from mt940.tags import StatementGLS
 
-from contracts.errors import QuantiVistaError, StatementError
+from contracts.errors import QuantiVistaError, SourceError, StatementError
 from contracts.money import Money
 from domain.cash_management.statements import (
     BalanceKind,
@@ -28,6 +28,7 @@ from domain.cash_management.statements import (
 from sources.bank_statements.account_numbers import account_number
 from sources.bank_statements.camt import Part
 
+MESSAGES_MAX = 100_000
 _BLOCK_START = re.compile(r"^(?=:20:)", re.MULTILINE)
 # The end of a message: a dash, alone, before a brace, a control character, or three X (ING).
 _BLOCK_END = re.compile(r"^-(?:\}.*|X{3})?[\s\x00-\x1f]*$", re.MULTILINE)
@@ -38,6 +39,7 @@ _BALANCE = re.compile(r":6[0245][FM]?:[CD]\d{6}[A-Z]{3}(?=.{1,16}$)\d{1,15}(?:,\
 _PADDING = re.compile(r"^(:6[0245][FM]?:[CD]\d{6}[A-Z]{3})0+(?=\d)", re.MULTILINE)
 # An :86: after the closing balance tells of the statement; the library adds it to the last entry.
 _STATEMENT_TEXT = re.compile(r"(?<=\n):86:.*(?:\n(?!:).*)*\n?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SLASHED = re.compile(r"/(EREF|NAME|REMI)/([^/]+)")
 _BALANCES: Mapping[str, tuple[BalanceKind, str]] = {
     "opening_balance": ("opening", "60"),
@@ -60,9 +62,19 @@ def read_mt940(data: bytes) -> list[Part]:
     -------
     list of (Statement or QuantiVistaError, bytes)
         One per ``:20:``, in the file's order; a message that cannot be read is its error.
+
+    Raises
+    ------
+    SourceError
+        When the file has absurdly many messages.
     """
     text = _decoded(data).replace("\r\n", "\n").replace("\r", "\n")
     blocks = [block for block in _BLOCK_START.split(text) if block.startswith(":20:")]
+    if len(blocks) > MESSAGES_MAX:
+        raise SourceError(
+            f"The file has {len(blocks)} messages, the limit is {MESSAGES_MAX}.",
+            remedy="ask the bank to split it",
+        )
     parts: list[Part] = []
     for block in blocks or [text]:
         raw = block.encode()
@@ -82,6 +94,12 @@ def _decoded(data: bytes) -> str:
 
 
 def _read_block(block: str) -> Statement:
+    control = _CONTROL.search(block)
+    if control:
+        raise StatementError(
+            f"The message has the control character {control[0]!r}.",
+            remedy="ask the bank for the statement again: it was damaged on its way",
+        )
     fields = _ONCE.findall(block)
     repeated = sorted({name for name in fields if fields.count(name) > 1})
     if repeated:

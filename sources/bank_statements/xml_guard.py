@@ -43,7 +43,8 @@ def require_plain_xml(data: bytes) -> None:
         nonlocal depth
         depth -= 1
 
-    parser = expat.ParserCreate()
+    # With namespaces, as the parser after it: a prefix that nothing declares is an error there.
+    parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartDoctypeDeclHandler = refuse_doctype
     parser.StartElementHandler = start
     parser.EndElementHandler = end

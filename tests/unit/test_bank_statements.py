@@ -13,6 +13,7 @@ from domain.cash_management.statements import (
     verify,
 )
 from sources.bank_statements import files
+from sources.bank_statements import mt940 as mt940_files
 from sources.bank_statements.files import read_bank_file
 from tests.unit.statement_cases import (
     IBAN,
@@ -130,6 +131,8 @@ def test_entity_bombs_and_external_entities_are_refused(prolog, encoding):
 
 def test_what_is_too_large_or_too_deep_is_refused(monkeypatch):
     assert "levels" in refusal("<a>" * 70 + "</a>" * 70).message
+    monkeypatch.setattr(mt940_files, "MESSAGES_MAX", 1)
+    assert "2 messages" in refusal(mt940(*LINES) * 2).message
     monkeypatch.setattr(files, "STATEMENT_BYTES_MAX", 100)
     assert "limit is 100" in refusal(camt053(GOOD)).message
 
@@ -139,6 +142,7 @@ def test_what_is_too_large_or_too_deep_is_refused(monkeypatch):
     [
         (b"\x00\x01\x02", "neither XML nor MT940"),
         ("<Document>", "not well-formed"),
+        ("<a:Document/>", "unbound prefix"),
         ("<Document/>", "holds no camt"),
         (camt053(GOOD, version="99"), "camt.053.001.99 is not a version"),
         (camt053(GOOD).replace("camt.053", "pain.001"), "holds no camt"),
@@ -181,8 +185,15 @@ def test_sums_that_are_wrong_have_a_name(content, reason, words):
 
 
 def test_values_that_only_a_schema_would_refuse_are_refused():
-    for change in ((">7<", ">7.5<"), ("2010-08-20</Dt>", "0000-08-20</Dt>")):
+    for change in (
+        (">7<", ">7.5<"), (">7<", f">{10**30}<"), ("2010-08-20</Dt>", "0000-08-20</Dt>"),
+        ("<Ccy>EUR", "<Ccy>EURO"), (f"<IBAN>{IBAN}", "<IBAN>" + "9" * 65),
+    ):  # fmt: skip
         assert refusal(camt053(GOOD).replace(*change)).reason == "StatementError"
+    for amount in ("1E+999999999", "1E+99", "1E-999999999", "9" * 19, "NaN", "-Infinity",
+                   "19.50" + "0" * 26 + "1"):  # fmt: skip
+        found = refusal(camt053(GOOD.replace("19.50", amount)))
+        assert found.reason in {"ContractError", "StatementError"}
 
 
 def pages(*numbers, last=None):
@@ -282,6 +293,7 @@ def test_a_reversed_credit_takes_cash_out():
         (mt940(*LINES, closing="62F:C100820QQQ90,50"), "Unknown currency 'QQQ'"),
         (mt940(*LINES, ":61:WHAT"), "does not follow MT940"),
         (mt940(*LINES, ":61:101320D1,00NTRFX"), "does not follow MT940"),
+        (mt940(*LINES, ":86:a\x00b"), "control character '\\x00'"),
         (mt940(*LINES, ":25:OTHER"), "field 25 more than once"),
         (mt940(*LINES, number="7/2", opening="60M:C100819EUR100,00"), "first missing, last there"),
         (mt940(*LINES, closing="62M:C100820EUR90,50"), "first there, last missing"),
@@ -353,6 +365,23 @@ def test_no_bytes_raise(data):
     for start in (b"", b"<", b":20:X\n:25:", b"<?xml version='1.0'?><a>"):
         file = read_bank_file(drop(start + data))
         assert file.statements == () or file.refused == ()
+
+
+EDITS = st.lists(
+    st.tuples(st.integers(0, 2_000), st.integers(0, 8), st.binary(max_size=4)),
+    min_size=1, max_size=5,
+)  # fmt: skip
+
+
+@given(st.sampled_from([camt053(GOOD), mt940(*LINES)]), EDITS)
+def test_no_damaged_file_raises(text, edits):
+    data = text.encode()
+    for position, cut, put in edits:
+        position %= len(data) + 1
+        data = data[:position] + put + data[position + cut :]
+    file = read_bank_file(drop(data))
+    assert all(row.message and row.raw for row in file.refused)
+    assert verify(file.statements) == (file.statements, ())
 
 
 def test_verify_of_nothing_is_nothing():
