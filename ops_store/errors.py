@@ -14,6 +14,8 @@
         ├── IncidentUnknownError      no open incident has the id that was named
         ├── ReservationRefusedError  the ledger does not hold the cash that an order would need
         ├── AccountUnknownError       the ledger has no account of the name
+        ├── StatementConflictError    another statement was loaded under the bank's number
+        ├── BreakUnknownError         not exactly one break has the id that was named
         └── FencedError               a newer instance of the consumer has taken over
 """
 
@@ -68,3 +70,11 @@ class CaseUnknownError(OpsStoreError):
 
 class CaseHistoryError(OpsStoreError):
     """A compliance case is not what its history says."""
+
+
+class StatementConflictError(OpsStoreError):
+    """Another statement was loaded under the number that the bank gave it."""
+
+
+class BreakUnknownError(OpsStoreError):
+    """Not exactly one break has the id that was named."""

@@ -9,14 +9,12 @@ import sqlalchemy as sa
 from contracts.clock import Clock
 from contracts.envelope import digest
 from contracts.events import CoordinatedTradingDecisionEvent
-from domain.cash_management.accounts import Account, AccountResult
-from domain.cash_management.balances import Difference, TrialBalance
-from domain.cash_management.transfers import Booking, Reservation, Transfer, TransferResult
 from domain.compliance.cases import Case, CaseEvent, State
 from domain.compliance.people import Action
-from ops_store import cases, feedback, handoff, ledger, ledger_queries, openings
+from ops_store import cases, feedback, handoff, ledger, openings
+from ops_store.cash_store import CashStore
 from ops_store.compliance_store import ComplianceStore, rows_digest
-from ops_store.connection import LEDGER_LOCK, lock_ledger, open_engine, reading, writing
+from ops_store.connection import lock_ledger, open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
 from ops_store.patience import patient
@@ -32,7 +30,7 @@ from ops_store.records import (
 )
 
 
-class OpsStore(ComplianceStore):
+class OpsStore(CashStore, ComplianceStore):
     """The operations store of one environment.
 
     Parameters
@@ -259,107 +257,6 @@ class OpsStore(ComplianceStore):
         """Return whether the kill switch is engaged, and why."""
         with reading(self._engine) as connection:
             return feedback.control_engaged(connection, feedback.KILL_SWITCH)
-
-    @patient
-    def create_accounts(self, accounts: Sequence[Account]) -> tuple[AccountResult, ...]:
-        """Open accounts of the cash ledger, each on its own; repeating it changes nothing."""
-        with writing(self._engine, lock=LEDGER_LOCK) as connection:
-            return ledger.create_accounts(connection, accounts)
-
-    @patient
-    def post(self, batch: Sequence[Transfer]) -> tuple[TransferResult, ...]:
-        """Book a batch of transfers in its order, after what has expired.
-
-        Returns an outcome for each: a refusal changes nothing and raises nothing. A batch whose
-        answer was lost can be posted again as it is: what was booked then is ``exists`` now.
-        """
-        with writing(self._engine, lock=LEDGER_LOCK) as connection:
-            # The clock is read after the wait for other writers: bookings are known in their order.
-            return ledger.post(connection, batch, now_ns=self._clock.now_ns())[0]
-
-    @patient
-    def carry_out(self, plan: CashPlan) -> None:
-        """Open accounts and book transfers, all of them or none.
-
-        Raises
-        ------
-        ReservationRefusedError
-            When the ledger refuses one.
-        """
-        with writing(self._engine, lock=LEDGER_LOCK) as connection:
-            ledger.carry_out(connection, plan, now_ns=self._clock.now_ns())
-
-    @patient
-    def settle(self, groups: Sequence[Sequence[Transfer]], *, currency: str) -> int:
-        """Book what execution reported, by groups; return how many were new.
-
-        An execution is a fact: where its reservation has lapsed, or the cash is not there, it is
-        booked all the same, the latter as an overdraft.
-        """
-        with writing(self._engine, lock=LEDGER_LOCK) as connection:
-            return ledger.settle(connection, groups, currency=currency, now_ns=self._clock.now_ns())
-
-    @patient
-    def expire(self) -> tuple[Booking, ...]:
-        """Release the reservations that are due, and return the bookings that do it."""
-        with writing(self._engine, lock=LEDGER_LOCK) as connection:
-            return ledger.post(connection, (), now_ns=self._clock.now_ns())[1]
-
-    @patient
-    def transfers(
-        self, after_sequence: int = 0, *, limit: int = 1_000, account_id: str | None = None
-    ) -> list[Booking]:
-        """Return the ledger's bookings behind a sequence, in order: all, or those of an account."""
-        with reading(self._engine) as connection:
-            return ledger_queries.bookings_after(
-                connection, after_sequence, limit=limit, account_id=account_id
-            )
-
-    @patient
-    def find_transfers(self, ids: Iterable[str]) -> dict[str, Booking]:
-        """Return the bookings of the transfers that exist, by the transfer's id."""
-        with reading(self._engine) as connection:
-            return ledger.find_bookings(connection, ids)
-
-    @patient
-    def reservations(self, ids: Iterable[str]) -> dict[str, Reservation]:
-        """Return what is left of the pending transfers that exist, by id."""
-        with reading(self._engine) as connection:
-            return ledger.find_reservations(connection, ids)
-
-    @patient
-    def balances(self, ids: Iterable[str] | None = None) -> dict[str, Account]:
-        """Return accounts as they are, with the real ones of virtual ones; of None all."""
-        with reading(self._engine) as connection:
-            return ledger.find_accounts(connection, ids)
-
-    @patient
-    def balance(
-        self, account_id: str, *, as_of_ns: int | None = None, known_at_ns: int | None = None
-    ) -> Account:
-        """Return an account as it was: as of a value time, and as known at a booking time, UTC.
-
-        Raises
-        ------
-        AccountUnknownError
-            When there is no such account.
-        """
-        with reading(self._engine) as connection:
-            return ledger_queries.balance_at(
-                connection, account_id, as_of_ns=as_of_ns, known_at_ns=known_at_ns
-            )
-
-    @patient
-    def trial_balance(self) -> TrialBalance:
-        """Return all accounts that are posted to, by currency."""
-        with reading(self._engine) as connection:
-            return ledger_queries.trial_balance_of(connection)
-
-    @patient
-    def ledger_differences(self) -> tuple[Difference, ...]:
-        """Return whatever in the ledger does not add up, from all bookings: nothing, ever."""
-        with reading(self._engine) as connection:
-            return ledger_queries.differences(connection)
 
     @patient
     def open_cases(self, opened: Iterable[Case]) -> list[Case]:

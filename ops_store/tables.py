@@ -256,3 +256,46 @@ CASE_EVENTS = sa.Table(
     sa.Column("disposition", sa.String(16), nullable=True),
     sa.Column("reason", sa.Text, nullable=True),
 )
+
+BANK_STATEMENTS = sa.Table(
+    "bank_statements",
+    METADATA,
+    sa.Column("content_sha256", sa.String(64), primary_key=True),
+    # What may be there once only, whatever it says: a bank's number of a year, and its page.
+    sa.Column("identity", sa.String(256), nullable=False),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("as_of", sa.String(10), nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("page", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("file_sha256", sa.String(64), nullable=False),
+    sa.Column("loaded_ns", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("identity", name="uq_bank_statements_identity"),
+    sa.Index("ix_bank_statements_account_currency_as_of", "account", "currency", "as_of"),
+)
+
+REFUSED_STATEMENTS = sa.Table(
+    "refused_statements",
+    METADATA,
+    sa.Column("refusal_id", sa.String(64), primary_key=True),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("statement", sa.Text, nullable=True),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("file_sha256", sa.String(64), nullable=False),
+    sa.Column("refused_ns", sa.BigInteger, nullable=False),
+)
+
+CASH_BREAKS = sa.Table(
+    "cash_breaks",
+    METADATA,
+    sa.Column("break_id", sa.String(64), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False, index=True),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("opened", sa.String(10), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("changed_ns", sa.BigInteger, nullable=False),
+)
