@@ -1,6 +1,6 @@
 """Workflow 14, outside the book: the live ledger, what it proves, what has yet to settle."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 import polars as pl
@@ -9,16 +9,20 @@ from domain.book.live_cash import other_entries, reports_of, reservations_of
 from domain.book.policy import BookPolicy
 from domain.cash_management.live import settlements
 from domain.cash_management.tables import (
+    BREAKS_SCHEMA,
     LADDER_SCHEMA,
     LEDGER_SCHEMA,
     RECONCILED_FIELDS,
     bookings_frame,
+    breaks_frame,
     ladder_frame,
     reconciliation_frame,
     trial_balance_frame,
 )
 from domain.cash_management.transfers import Booking
 from domain.identity import with_event_ids
+from domain.trade_execution.differences import broker_findings
+from domain.trade_execution.reconcile import BrokerStatement, session_differences
 from ops_store.records import CashPlan
 from ops_store.store import OpsStore
 from orchestration.base.metadata import HISTORY, lake_asset
@@ -27,6 +31,9 @@ from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
 
 LOGIC_VERSION = "cash-1"
+BROKER_ACCOUNT = "broker"
+# Who looks after a new break until somebody assigns it.
+BREAKS_OWNER = "operations"
 
 
 def cash_management_assets(
@@ -107,7 +114,52 @@ def cash_management_assets(
             inputs=["ledger_digest"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
 
-    return [ledger, trial_balance, settlement_ladder, reconciliation]
+    @lake_asset(
+        "14", "breaks", primary_key=["break_id"], kinds={"sqlite"}, months=months, tier="report",
+        ins={
+            "trades": dg.AssetIn(["trade_execution", "trades"], metadata=HISTORY),
+            "bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY),
+        },
+        description="One row is one break between bank or broker and our books, with its owner and "
+        "its age; filed under the month in which it was opened. Grain: break. Units: cents, "
+        "sessions. Consumers: operations.",
+    )  # fmt: skip
+    def breaks(
+        context: dg.AssetExecutionContext, trades: pl.DataFrame, bars: pl.DataFrame
+    ) -> pl.DataFrame:
+        with ops_store(settings) as store:
+            if store is None:
+                return pl.DataFrame(schema=BREAKS_SCHEMA)
+            statements = read_statements(settings.statements_root, months.get_partition_keys())
+            roll_broker_breaks(store, settings, policy, statements, trades, bars)
+            found = store.breaks(unresolved_only=False)
+        sessions = settings.sessions().to_list()
+        return breaks_frame(found, context.partition_keys, sessions, settings.last_session())
+
+    return [ledger, trial_balance, settlement_ladder, reconciliation, breaks]
+
+
+def roll_broker_breaks(
+    store: OpsStore,
+    settings: Settings,
+    policy: BookPolicy,
+    statements: Sequence[BrokerStatement],
+    trades: pl.DataFrame,
+    bars: pl.DataFrame,
+) -> None:
+    """Carry the breaks with the broker over to the newest session."""
+    if not statements:
+        return
+    found = {
+        statement.session.isoformat(): session_differences(statement, trades, bars)
+        for statement in statements
+    }
+    store.roll_breaks(
+        broker_findings(found, BROKER_ACCOUNT, policy.currency),
+        [(BROKER_ACCOUNT, policy.currency)],
+        session=settings.last_session(),
+        owner=BREAKS_OWNER,
+    )
 
 
 def all_bookings(store: OpsStore) -> Iterable[Booking]:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli import statements
 from contracts.clock import datetime_ns
 from contracts.errors import DisagreementError
 from domain.cash_management.balances import trial_balance
@@ -17,7 +18,11 @@ from io_managers.lake import Lake
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings, read_settings
 
-app = typer.Typer(help="Look at cash: balances, settlement, agreement.", no_args_is_help=True)
+app = typer.Typer(help="Cash: balances, settlement, statements, breaks.", no_args_is_help=True)
+app.command("load")(statements.load)
+app.command("breaks")(statements.breaks)
+app.command("assign")(statements.assign)
+app.command("explain")(statements.explain)
 console = Console()
 
 TRIAL_BALANCE = ("cash_management", "trial_balance")

@@ -10,6 +10,7 @@ import msgspec
 import polars as pl
 
 from domain.book.state import BookState, value_minor
+from domain.cash_management.breaks import Break, age_sessions, bucket
 from domain.cash_management.chart import CASH, account_in, account_of
 from domain.cash_management.reconciliation import CashReconciliation, reconcile_cash
 from domain.cash_management.settlement import OpenSettlement, ladder, positions
@@ -77,6 +78,24 @@ RECONCILIATION_SCHEMA: Schema = {
     "agree": pl.Boolean,
     "differences": pl.String,
     "ledger_digest": pl.String,
+}
+BREAKS_SCHEMA: Schema = {
+    "break_id": pl.String,
+    "month": pl.String,
+    "kind": pl.String,
+    "account": pl.String,
+    "currency": pl.String,
+    "bank_ids": pl.String,
+    "book_ids": pl.String,
+    "difference_minor": pl.Int64,
+    "opened": pl.Date,
+    "last_seen": pl.Date,
+    "resolved": pl.Date,
+    "age_sessions": pl.Int64,
+    "age": pl.String,
+    "owner": pl.String,
+    "state": pl.String,
+    "note": pl.String,
 }
 _SIGNS = {"buy": -1, "sell": 1}
 # No cycle is longer than five sessions; holidays add a few days.
@@ -244,3 +263,25 @@ def _frame(rows: Sequence[CashReconciliation]) -> pl.DataFrame:
         msgspec.structs.asdict(row) | {"month": row.session.strftime("%Y-%m-01")} for row in rows
     ]
     return pl.DataFrame(found, schema=dict(RECONCILIATION_SCHEMA))
+
+
+def breaks_frame(
+    breaks: Iterable[Break], months: Sequence[str], sessions: Sequence[dt.date], as_of: dt.date
+) -> pl.DataFrame:
+    """Return the breaks that were opened in some months, with their age in sessions."""
+    rows = []
+    for row in breaks:
+        month = row.opened.strftime("%Y-%m-01")
+        if month in months:
+            age = age_sessions(row, sessions, as_of)
+            rows.append(
+                msgspec.structs.asdict(row)
+                | {
+                    "month": month,
+                    "bank_ids": ",".join(row.bank_ids),
+                    "book_ids": ",".join(row.book_ids),
+                    "age_sessions": age,
+                    "age": bucket(age),
+                }
+            )
+    return pl.DataFrame(rows, schema=dict(BREAKS_SCHEMA))

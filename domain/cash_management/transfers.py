@@ -8,10 +8,13 @@ alone give every balance; and the time-out is an instant, so that a replay needs
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from decimal import Decimal
 
 import msgspec
+
+from contracts.clock import NS_PER_S
 
 ID_CHARS_MAX = 64
 CAUSE_CHARS_MAX = 32
@@ -104,6 +107,11 @@ class Booking(msgspec.Struct, frozen=True, gc=False):
     transfer: Transfer
     moved_minor: int
     knowledge_time_ns: int
+
+    @property
+    def value_date(self) -> dt.date:
+        """The day on which it takes effect, UTC."""
+        return dt.datetime.fromtimestamp(self.transfer.event_time_ns // NS_PER_S, dt.UTC).date()
 
 
 class PendingStatus(enum.StrEnum):

@@ -1,0 +1,106 @@
+"""An operator's day with cash: balances, a bank's file, the breaks that come of it."""
+
+import datetime as dt
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from contracts.clock import datetime_ns
+from domain.cash_management.chart import CASH, account_in, cash_account, chart
+from domain.cash_management.operations import Occasion, deposit, fee
+from orchestration.base.ops import ops_store
+from orchestration.base.settings import read_settings
+from tests.unit.statement_cases import balance, camt053, entry, statement
+
+EUROS = account_in(CASH, "EUR")
+DAY = dt.datetime(2010, 8, 19, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    for name, value in {
+        "QUANTIVISTA_HOME": str(tmp_path / "home"),
+        "QUANTIVISTA_GO_LIVE_SESSION": "2010-08-19",
+        "QUANTIVISTA_NOW": "2010-08-20T20:00:00Z",
+        "COLUMNS": "200",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def invoke(*words):
+        result = CliRunner().invoke(app, ["cash", *words])
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
+
+    return invoke
+
+
+def post(*groups):
+    with ops_store(read_settings()) as store:
+        store.create_accounts([cash_account(EUROS, "EUR"), *chart("EUR")])
+        results = store.post([leg for group in groups for leg in group])
+    assert [one.outcome for one in results] == ["ok"] * len(results)
+
+
+def at(id_, reference=""):
+    return Occasion(id=id_, currency="EUR", event_time_ns=datetime_ns(DAY), reference=reference)
+
+
+def test_an_empty_ledger_says_so(run):
+    assert "has not gone live" in run("balances")
+    assert "No break." in run("breaks")
+
+
+def test_balances_now_and_as_they_were(run):
+    post(
+        deposit(at("D1"), cash=EUROS, amount_minor=1_000_00),
+        fee(at("F1"), cash=EUROS, amount_minor=9_50),
+    )
+    now = run("balances")
+    assert "990.50" in now
+    assert "Debits equal credits." in now
+    assert "990.50" not in run("balances", "--as-of", "2010-08-19T11:59:59")
+
+
+def test_a_statement_is_matched_and_a_difference_is_a_break_until_it_is_gone(run, tmp_path):
+    post(
+        deposit(at("D1", "E2E-1"), cash=EUROS, amount_minor=100_00),
+        fee(at("F1", "E2E-2"), cash=EUROS, amount_minor=9_50),
+    )
+    file = tmp_path / "statement.xml"
+
+    def bank_says(*entries, closing, number=7):
+        body = (balance("OPBD", "0.00"), balance("CLBD", closing), *entries)
+        file.write_text(camt053(statement(*body, identity=f"S{number}", number=number)))
+
+    bank_says(entry("100.00", reference="E2E-1"), closing="100.00")
+    said = run("load", str(file), "--account", EUROS)
+    assert "1 entries of the bank, 2 of the ledger: 1 matched by reference; 1 breaks" in said
+    # The same file again is the same statement.
+    assert "1 entries of the bank, 2 of the ledger" in run("load", str(file), "--account", EUROS)
+    (row,) = [line for line in run("breaks").splitlines() if "missing_at_bank" in line]
+    assert "-9.50 EUR" in row or "9.50 EUR" in row
+    break_id = row.split()[1]
+    assert "owned by anna" in run("assign", break_id, "anna")
+    assert "is explained" in run("explain", break_id, "the bank charges it tomorrow")
+    body = (
+        balance("OPBD", "100.00"),
+        balance("CLBD", "90.50"),
+        entry("9.50", "DBIT", reference="E2E-2"),
+    )
+    file.write_text(camt053(statement(*body, identity="S8", number=8)))
+    said = run("load", str(file), "--account", EUROS)
+    assert "2 matched by reference; 0 breaks" in said
+    assert "No break." in run("breaks")
+    assert "the bank charges it tomorrow" in run("breaks", "--all")
+
+
+def test_a_file_that_cannot_be_believed_is_kept_and_named(run, tmp_path):
+    file = tmp_path / "statement.xml"
+    body = (balance("OPBD", "0.00"), balance("CLBD", "5.00"), entry("4.00"))
+    file.write_text(camt053(statement(*body)))
+    said = run("load", str(file), "--account", EUROS)
+    assert "refused: StatementBalanceError" in said
+    assert "entries of the bank" not in said
+    kept = list((read_settings().drops_root).rglob("*"))
+    assert file.read_bytes() in [path.read_bytes() for path in kept if path.is_file()]
