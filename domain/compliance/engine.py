@@ -145,6 +145,8 @@ def rooms(intent: Intent, facts: Facts, rules: Compiled) -> tuple[Room, ...]:
     0 up to a bound, because a rule on a position allows what brings the worst case down and then
     what stays within its limit.
     """
+    if intent.qty_lots <= 0 or intent.price_ticks <= 0:
+        return (Room(NO_ORDER, 0),)
     found = []
     for limit in (*rules.order_blocks, *rules.position_blocks):
         allowed = _room(limit, intent, facts)
@@ -156,7 +158,7 @@ def rooms(intent: Intent, facts: Facts, rules: Compiled) -> tuple[Room, ...]:
 def headroom(intent: Intent, facts: Facts, rules: Compiled) -> int:
     """Return how many lots of an intent all rules together allow, at most what it asks for."""
     tight = rooms(intent, facts, rules)
-    return tight[-1].qty_lots if tight else max(0, intent.qty_lots)
+    return tight[-1].qty_lots if tight else intent.qty_lots
 
 
 def _room(limit: Limit, intent: Intent, facts: Facts) -> int:
@@ -169,8 +171,8 @@ def _room(limit: Limit, intent: Intent, facts: Facts) -> int:
             _require_unknown(limit, facts)
             return False
 
-    low, high = 0, max(0, intent.qty_lots)
-    if not high or is_allowed(high):
+    low, high = 0, intent.qty_lots
+    if is_allowed(high):
         return high
     while high - low > 1:
         middle = (low + high) // 2

@@ -78,6 +78,8 @@ def test_a_quiet_order_passes_every_rule() -> None:
         ("size", {"qty_lots": 0}, {}, (0, 10_000)),
         ("collar", {"price_ticks": 106 * DOLLAR}, {}, (600, 500)),
         ("collar", {"price_ticks": 0}, {}, (None, 500)),
+        ("collar", {"price_ticks": 0}, {"reference_ticks": 0}, (None, 500)),
+        ("notional", {"qty_lots": 0}, {}, (0, 500_000 * DOLLAR)),
         ("notional", {"qty_lots": 5_001}, {}, (5_001 * 100 * DOLLAR, 500_000 * DOLLAR)),
         ("open", {}, {"open_orders": 100}, (100, 100)),
         ("day_orders", {}, {"day_orders": 1_000}, (1_000, 1_000)),
@@ -154,6 +156,20 @@ def test_open_orders_count_in_the_worst_case() -> None:
     held = {"held_lots": 0, "open_buy_lots": 45_000, "open_sell_lots": 60_000}
     assert verdict_of("position", {"qty_lots": 6_000, "price_ticks": 1}, held).outcome == "pass"
     assert verdict_of("position", SELL | {"price_ticks": 1}, held).value == 60_100
+    for side, held in (
+        ("buy", {"held_lots": 10_000, "open_buy_lots": 35_000}),
+        ("sell", {"held_lots": -10_000, "open_sell_lots": 35_000}),
+    ):
+        most = {"side": side, "price_ticks": 1, "qty_lots": 5_000}
+        assert verdict_of("position", most, held).outcome == "pass"
+        found = verdict_of("position", most | {"qty_lots": 5_001}, held)
+        assert (found.outcome, found.value) == ("block", 50_001)
+
+
+def test_an_error_that_no_unknown_fact_explains_is_not_hidden() -> None:
+    for ask in (first_block, judge, rooms):
+        with pytest.raises(AttributeError, match="instrument_id"):
+            ask(intent(side="sell"), facts(held_lots=0, locate="no locate"), COMPILED)
 
 
 def test_watch_lists_and_thresholds_warn_and_never_block() -> None:
@@ -262,6 +278,7 @@ def test_the_fast_path_the_verdicts_and_the_headroom_agree(
         assert found in blocks
     assert from_json(to_json(verdicts), tuple[Verdict, ...]) == verdicts
     if one.qty_lots <= 0 or one.price_ticks <= 0:
+        assert headroom(one, known, COMPILED) == 0
         return
     most = headroom(one, known, COMPILED)
     assert (most == one.qty_lots) == (found is None)
