@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from contracts.codec import to_json
 from domain.compliance.exposures import EXPOSURE_KINDS
 from domain.compliance.facts import Facts, Intent
 from domain.compliance.limits import ORDER_KINDS, Limit, worst_case
@@ -155,12 +154,6 @@ def rooms(intent: Intent, facts: Facts, rules: Compiled) -> tuple[Room, ...]:
     return tuple(sorted(found, key=lambda room: -room.qty_lots))
 
 
-def headroom(intent: Intent, facts: Facts, rules: Compiled) -> int:
-    """Return how many lots of an intent all rules together allow, at most what it asks for."""
-    tight = rooms(intent, facts, rules)
-    return tight[-1].qty_lots if tight else intent.qty_lots
-
-
 def _room(limit: Limit, intent: Intent, facts: Facts) -> int:
     def is_allowed(lots: int) -> bool:
         smaller = msgspec.structs.replace(intent, qty_lots=lots)
@@ -216,7 +209,7 @@ def _verdict(
         value, most, detail = None, None, "not asked"
     return Verdict(
         rule_id=limit.rule.rule_id,
-        kind=kind_of(limit),
+        kind=_kind_of(limit),
         rule_version=version,
         outcome=outcome,
         intent_id=intent.intent_id,
@@ -233,7 +226,7 @@ def _closed(limit: Limit | None, intent: Intent, facts: Facts, version: str) -> 
     missing = _require_unknown(limit, facts)
     return Verdict(
         rule_id=limit.rule.rule_id,
-        kind=kind_of(limit),
+        kind=_kind_of(limit),
         rule_version=version,
         outcome=Outcome(limit.rule.outcome),
         intent_id=intent.intent_id,
@@ -268,18 +261,16 @@ def _no_order(intent: Intent, version: str) -> Verdict:
 
 
 def _inputs(limit: Limit, intent: Intent, facts: Facts) -> dict[str, Any]:
-    found = {name: getattr(intent, name) for name in limit.intent}
+    """Return what a rule looked at, and all of the intent: another rule may ask for it later."""
+    said = {name: getattr(intent, name) for name in intent.__struct_fields__}
+    del said["intent_id"]
+    found = {name: value for name, value in said.items() if value or name in limit.intent}
     found["now_ns"] = facts.now_ns
     for name in limit.facts:
         found[name] = msgspec.to_builtins(getattr(facts, name))
     return found
 
 
-def kind_of(limit: Limit) -> str:
+def _kind_of(limit: Limit) -> str:
     """Return the name of a limit's kind, as rule sets write it."""
     return str(type(limit.rule).__struct_config__.tag)
-
-
-def verdicts_json(verdicts: Iterable[Verdict]) -> bytes:
-    """Return verdicts as they are kept."""
-    return to_json(tuple(verdicts))

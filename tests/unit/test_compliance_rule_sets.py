@@ -10,9 +10,11 @@ from contracts.codec import from_json, to_json
 from domain.compliance.approvals import decide, request_approval, require_approval
 from domain.compliance.engine import (
     compiled,
+    judge,
     worst,
 )
 from domain.compliance.errors import ApprovalMismatchError, RuleSetError
+from domain.compliance.facts import Facts
 from domain.compliance.people import Action, Person, Role
 from domain.compliance.rules import (
     OrderSize,
@@ -25,7 +27,7 @@ from domain.compliance.rules import (
     in_force,
     read_rules,
 )
-from domain.compliance.what_if import Occasion, summary, what_would_have
+from domain.compliance.what_if import Occasion, occasions_of, summary, what_would_have
 from tests.unit.compliance_cases import (
     DOLLAR,
     FULL,
@@ -122,3 +124,16 @@ def test_rules_built_in_code_are_checked_too() -> None:
     ):  # fmt: skip
         with pytest.raises(RuleSetError):
             RuleSet(name="x", effective=at, rules=(rule,))
+
+
+def test_what_was_judged_is_put_together_again_from_its_verdicts() -> None:
+    one, known = intent(intent_id="d7", side="sell", person_id="mary"), facts(held_lots=-5)
+    kept = [
+        (verdict.intent_id, to_json(verdict.inputs).decode())
+        for verdict in judge(one, known, compiled(RULES, Stage.WIRE))
+    ]
+    assert occasions_of(kept) == [Occasion(one, known)]
+    # With fewer rules less was looked at; the intent is always whole, so that evidence counts.
+    few = compiled(RULES, Stage.WIRE, kinds={OrderSize})
+    kept = [("d7", to_json(verdict.inputs).decode()) for verdict in judge(one, known, few)]
+    assert occasions_of(kept) == [Occasion(one, Facts(now_ns=NOW_NS))]

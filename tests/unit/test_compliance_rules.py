@@ -14,12 +14,11 @@ from domain.compliance.engine import (
     Verdict,
     compiled,
     first_block,
-    headroom,
     judge,
     rooms,
     worst,
 )
-from domain.compliance.facts import Facts
+from domain.compliance.facts import Facts, Intent
 from domain.compliance.rules import (
     RuleSet,
     Stage,
@@ -46,6 +45,12 @@ OPTIONAL = [name for name in Facts.__struct_fields__ if name != "now_ns"]
 def verdict_of(rule_id: str, i: dict[str, Any], f: dict[str, Any]) -> Verdict:
     found = {one.rule_id: one for one in judge(intent(**i), facts(**f), COMPILED)}
     return found[rule_id]
+
+
+def room(one: Intent, known: Facts) -> int:
+    """How much all rules together allow: what the tightest of them leaves."""
+    tight = rooms(one, known, COMPILED)
+    return tight[-1].qty_lots if tight else one.qty_lots
 
 
 def test_a_quiet_order_passes_every_rule() -> None:
@@ -219,6 +224,22 @@ def test_short_thresholds_and_a_ban_on_short_sales() -> None:
     ban, ssr = judge(intent(**SELL), short, compiled(rules, Stage.WIRE))
     assert (ban.outcome, ban.value) == (Outcome.BLOCK, 100)
     assert (ssr.outcome, ssr.value, ssr.missing) == (Outcome.WARN, 50, ())
+    more = facts(held_lots=-60, open_sell_lots=40, shares_outstanding=20_000, locate=None)
+    assert judge(intent(**SELL), more, compiled(rules, Stage.WIRE))[1].value == 100
+
+
+def test_net_exposure_in_money_counts_up_to_its_limit() -> None:
+    rules = read_rules("""
+        name = "net"
+        effective = 2010-08-19T00:00:00Z
+        [[rules]]
+        kind = "net_leverage"
+        rule_id = "net"
+        notional_max = 1_000_000
+    """)
+    for net, outcome in ((990_000, Outcome.PASS), (990_001, Outcome.BLOCK)):
+        (found,) = judge(intent(), facts(net_ticks=net * DOLLAR), compiled(rules, Stage.WIRE))
+        assert (found.outcome, found.value) == (outcome, (net + 10_000) * DOLLAR)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -293,9 +314,9 @@ def test_the_fast_path_the_verdicts_and_the_headroom_agree(
         assert found in blocks
     assert from_json(to_json(verdicts), tuple[Verdict, ...]) == verdicts
     if one.qty_lots <= 0 or one.price_ticks <= 0:
-        assert headroom(one, known, COMPILED) == 0
+        assert room(one, known) == 0
         return
-    most = headroom(one, known, COMPILED)
+    most = room(one, known)
     assert (most == one.qty_lots) == (found is None)
     if most:
         allowed = msgspec.structs.replace(one, qty_lots=most)
@@ -304,7 +325,7 @@ def test_the_fast_path_the_verdicts_and_the_headroom_agree(
         over = msgspec.structs.replace(one, qty_lots=most + 1)
         assert first_block(over, known, COMPILED) is not None
         named = rooms(one, known, COMPILED)
-        assert {room.rule_id for room in named} == {verdict.rule_id for verdict in blocks}
+        assert {found.rule_id for found in named} == {verdict.rule_id for verdict in blocks}
 
 
 def test_a_book_clips_by_the_rooms_that_each_rule_leaves() -> None:
@@ -312,9 +333,7 @@ def test_a_book_clips_by_the_rooms_that_each_rule_leaves() -> None:
     assert [(room.rule_id, room.qty_lots) for room in rooms(wanted, facts(), COMPILED)] == [
         ("name", 9_000), ("notional", 5_000),
     ]  # fmt: skip
-    assert headroom(intent(instrument_id="US.XYZ"), facts(), COMPILED) == 0
-    assert headroom(wanted, facts(reference_ticks=None), COMPILED) == 0
+    assert room(intent(instrument_id="US.XYZ"), facts()) == 0
+    assert room(wanted, facts(reference_ticks=None)) == 0
     old = intent(instrument_id="US.OLD", side="sell", qty_lots=3_000, price_ticks=100 * DOLLAR)
-    assert (
-        headroom(old, facts(locate=locate(instrument_id="US.OLD", lots=9_000)), COMPILED) == 1_999
-    )
+    assert room(old, facts(locate=locate(instrument_id="US.OLD", lots=9_000))) == 1_999
