@@ -10,16 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.acting import As, acting
+from contracts.errors import ConfigurationError
 from domain.compliance.audit_export import instant
 from domain.compliance.people import Action
 from domain.compliance.rules import TICKS_PER_UNIT, RuleSet, Stage, in_force, read_rules
-from domain.compliance.what_if import summary
+from domain.compliance.what_if import occasions_of, summary
+from io_managers.lake import Lake
 from orchestration.base.ops import clock_of
 from orchestration.base.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Look at the desk's rules, and change them.")
 console = Console()
 ID_CHARS = 12
+VERDICTS = ("compliance", "verdicts")
 File = Annotated[Path, typer.Argument(help="The rule set, in TOML; see docs/compliance-rules.md.")]
 
 
@@ -79,16 +82,25 @@ def apply(
     )
 
 
+def _kept(lake: Lake) -> list[tuple[str, str]]:
+    """Return what the verdicts of the book's decisions had looked at."""
+    if not lake.exists(VERDICTS):
+        raise ConfigurationError(
+            "No decision was judged yet.", remedy="run `quantivista daily` or `backfill` first"
+        )
+    columns = ["session", "decision_id", "rule_id", "inputs"]
+    found = lake.read(VERDICTS, columns=columns).sort("session", "decision_id", "rule_id")
+    return list(found.select("decision_id", "inputs").iter_rows())
+
+
 @app.command("what-if")
 def what_if(
     file: File,
     stage: Annotated[Stage, typer.Option(help="Where it would have been asked.")] = Stage.DECISION,
 ) -> None:
-    """Say what a rule set would have blocked of everything that was judged so far."""
+    """Say what a rule set would have blocked of all decisions that the book has judged."""
     rule_set = _read(file)
-    with acting(read_settings(), "") as (store, _):
-        history = [one.occasion for one in store.judgements()]
-    found = summary(rule_set, stage, history)
+    found = summary(rule_set, stage, occasions_of(_kept(Lake(read_settings().lake_root))))
     worth = found.blocked_ticks / TICKS_PER_UNIT
     console.print(
         f"Of {found.n_intents:,} intents it would have blocked {found.n_blocked:,}, "

@@ -1,15 +1,13 @@
-"""People, approvals, rule sets and verdicts, kept: ``domain.compliance`` decides, this stores."""
+"""People, approvals and rule sets, kept: ``domain.compliance`` decides, this stores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from contracts.codec import from_json, to_json
-from contracts.envelope import digest
 from domain.compliance.approvals import (
     VALID_NS,
     Approval,
@@ -18,7 +16,6 @@ from domain.compliance.approvals import (
     request_approval,
     require_approval,
 )
-from domain.compliance.engine import Outcome, Verdict, worst
 from domain.compliance.errors import (
     ApprovalMissingError,
     ApprovalUsedError,
@@ -26,35 +23,11 @@ from domain.compliance.errors import (
     SegregationError,
 )
 from domain.compliance.people import Action, Person, Role, with_role, without_role
-from domain.compliance.rules import RuleSet, Stage
-from domain.compliance.what_if import Occasion
-from ops_store.tables_compliance import APPROVALS, PEOPLE_ROLES, RULE_SETS, VERDICTS
+from domain.compliance.rules import RuleSet
+from ops_store.tables_compliance import APPROVALS, PEOPLE_ROLES, RULE_SETS
 
 # Shorter prefixes of an id are not accepted: they would soon be ambiguous.
 PREFIX_CHARS_MIN = 6
-JUDGEMENTS_PER_CALL_MAX = 10_000
-# Postgres takes 65,535 bind variables and SQLite 32,766; stay far below both.
-_IN_CHUNK = 500
-
-
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """An intent, what was known, and what every rule said."""
-
-    stage: Stage
-    judged_ns: int
-    rule_version: str
-    occasion: Occasion
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def outcome(self) -> Outcome:
-        """The gravest of the verdicts."""
-        return worst(self.verdicts)
-
-    @property
-    def judgement_id(self) -> str:
-        """A function of what was judged, by which rules and where: stored once."""
-        return digest((self.stage, self.judged_ns, self.rule_version, self.occasion))
 
 
 def people(connection: sa.Connection) -> list[Person]:
@@ -294,55 +267,3 @@ def rule_sets(connection: sa.Connection) -> list[RuleSet]:
             )
         found.append(rule_set)
     return found
-
-
-def append_judgements(connection: sa.Connection, rows: Iterable[Judgement]) -> int:
-    """Store judgements; those already stored are skipped. Return how many were new."""
-    by_id = {row.judgement_id: row for row in rows}
-    known: set[str] = set()
-    ids = sorted(by_id)
-    for start in range(0, len(ids), _IN_CHUNK):
-        chunk = VERDICTS.c.judgement_id.in_(ids[start : start + _IN_CHUNK])
-        known |= set(connection.execute(sa.select(VERDICTS.c.judgement_id).where(chunk)).scalars())
-    fresh = [_judgement_row(one) for name, one in by_id.items() if name not in known]
-    if fresh:
-        connection.execute(sa.insert(VERDICTS), fresh)
-    return len(fresh)
-
-
-def _judgement_row(one: Judgement) -> dict[str, Any]:
-    return {
-        "judgement_id": one.judgement_id,
-        "intent_id": one.occasion.intent.intent_id,
-        "instrument_id": one.occasion.intent.instrument_id,
-        "stage": one.stage.value,
-        "rule_version": one.rule_version,
-        "outcome": one.outcome.value,
-        "judged_ns": one.judged_ns,
-        "occasion": to_json(one.occasion),
-        "verdicts": to_json(one.verdicts),
-    }
-
-
-def judgements(
-    connection: sa.Connection,
-    *,
-    from_ns: int = 0,
-    outcomes: Sequence[Outcome] | None = None,
-    limit: int = JUDGEMENTS_PER_CALL_MAX,
-) -> list[Judgement]:
-    """Return judgements from an instant on, oldest first: of all outcomes or of some."""
-    query = sa.select(VERDICTS).where(VERDICTS.c.judged_ns >= from_ns)
-    if outcomes is not None:
-        query = query.where(VERDICTS.c.outcome.in_([one.value for one in outcomes]))
-    query = query.order_by(VERDICTS.c.judged_ns, VERDICTS.c.judgement_id).limit(limit)
-    return [
-        Judgement(
-            stage=Stage(row["stage"]),
-            judged_ns=row["judged_ns"],
-            rule_version=row["rule_version"],
-            occasion=from_json(row["occasion"], Occasion),
-            verdicts=from_json(row["verdicts"], tuple[Verdict, ...]),
-        )
-        for row in connection.execute(query).mappings()
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,12 +13,10 @@ from contracts.clock import Clock
 from contracts.envelope import digest
 from domain.compliance.approvals import VALID_NS, Approval, ApprovalState
 from domain.compliance.audit import AuditEntry, Checkpoint
-from domain.compliance.engine import Outcome
 from domain.compliance.people import Action, Person, Role, require_permission
 from domain.compliance.rules import RuleSet
 from ops_store import audit, compliance
 from ops_store.audit import Hold
-from ops_store.compliance import Judgement
 from ops_store.connection import reading, writing
 from ops_store.patience import patient
 
@@ -191,24 +189,6 @@ class ComplianceStore:
         """Return the approved rule sets, in the order in which they were stored."""
         with reading(self._engine) as connection:
             return compliance.rule_sets(connection)
-
-    @patient
-    def append_judgements(self, rows: Sequence[Judgement]) -> int:
-        """Store what was judged, once; return how many were new."""
-        with writing(self._engine) as connection:
-            new = compliance.append_judgements(connection, rows)
-            if new:
-                said = {"n_new": new, "sha256": digest([one.judgement_id for one in rows])}
-                self._note(connection, "judgements", rows[0].rule_version, said)
-            return new
-
-    @patient
-    def judgements(
-        self, *, from_ns: int = 0, outcomes: Sequence[Outcome] | None = None
-    ) -> list[Judgement]:
-        """Return what was judged from an instant on, oldest first."""
-        with reading(self._engine) as connection:
-            return compliance.judgements(connection, from_ns=from_ns, outcomes=outcomes)
 
     @patient
     def audit_entries(self, after_sequence: int = -1, limit: int | None = None) -> list[AuditEntry]:

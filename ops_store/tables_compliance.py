@@ -1,4 +1,4 @@
-"""The tables of compliance: people, approvals, rule sets, verdicts, and the audit trail."""
+"""The tables of compliance: people, approvals, rule sets, and the audit trail."""
 
 from __future__ import annotations
 
@@ -49,21 +49,6 @@ RULE_SETS = sa.Table(
     sa.Column("approval_id", sa.String(64), sa.ForeignKey("approvals.approval_id"), nullable=False),
     sa.Column("stored_ns", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("version", name="uq_rule_sets_version"),
-)
-
-VERDICTS = sa.Table(
-    "verdicts",
-    METADATA,
-    # One row for each intent that was judged: the same judgement again is the same row.
-    sa.Column("judgement_id", sa.String(64), primary_key=True),
-    sa.Column("intent_id", sa.String(64), nullable=False, index=True),
-    sa.Column("instrument_id", sa.String(64), nullable=False),
-    sa.Column("stage", sa.String(8), nullable=False),
-    sa.Column("rule_version", sa.String(64), nullable=False),
-    sa.Column("outcome", sa.String(8), nullable=False),
-    sa.Column("judged_ns", sa.BigInteger, nullable=False, index=True),
-    sa.Column("occasion", sa.LargeBinary, nullable=False),
-    sa.Column("verdicts", sa.LargeBinary, nullable=False),
 )
 
 # The migration adds triggers: no entry is changed, none deleted before an anchor stands for it.

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from contracts.codec import to_json
 from domain.compliance.exposures import EXPOSURE_KINDS
 from domain.compliance.facts import Facts, Intent
 from domain.compliance.limits import ORDER_KINDS, Limit, worst_case
@@ -145,18 +144,14 @@ def rooms(intent: Intent, facts: Facts, rules: Compiled) -> tuple[Room, ...]:
     0 up to a bound, because a rule on a position allows what brings the worst case down and then
     what stays within its limit.
     """
+    if intent.qty_lots <= 0 or intent.price_ticks <= 0:
+        return (Room(NO_ORDER, 0),)
     found = []
     for limit in (*rules.order_blocks, *rules.position_blocks):
         allowed = _room(limit, intent, facts)
         if allowed < intent.qty_lots:
             found.append(Room(limit.rule.rule_id, allowed))
     return tuple(sorted(found, key=lambda room: -room.qty_lots))
-
-
-def headroom(intent: Intent, facts: Facts, rules: Compiled) -> int:
-    """Return how many lots of an intent all rules together allow, at most what it asks for."""
-    tight = rooms(intent, facts, rules)
-    return tight[-1].qty_lots if tight else max(0, intent.qty_lots)
 
 
 def _room(limit: Limit, intent: Intent, facts: Facts) -> int:
@@ -169,8 +164,8 @@ def _room(limit: Limit, intent: Intent, facts: Facts) -> int:
             _require_unknown(limit, facts)
             return False
 
-    low, high = 0, max(0, intent.qty_lots)
-    if not high or is_allowed(high):
+    low, high = 0, intent.qty_lots
+    if is_allowed(high):
         return high
     while high - low > 1:
         middle = (low + high) // 2
@@ -214,7 +209,7 @@ def _verdict(
         value, most, detail = None, None, "not asked"
     return Verdict(
         rule_id=limit.rule.rule_id,
-        kind=kind_of(limit),
+        kind=_kind_of(limit),
         rule_version=version,
         outcome=outcome,
         intent_id=intent.intent_id,
@@ -231,7 +226,7 @@ def _closed(limit: Limit | None, intent: Intent, facts: Facts, version: str) -> 
     missing = _require_unknown(limit, facts)
     return Verdict(
         rule_id=limit.rule.rule_id,
-        kind=kind_of(limit),
+        kind=_kind_of(limit),
         rule_version=version,
         outcome=Outcome(limit.rule.outcome),
         intent_id=intent.intent_id,
@@ -266,18 +261,16 @@ def _no_order(intent: Intent, version: str) -> Verdict:
 
 
 def _inputs(limit: Limit, intent: Intent, facts: Facts) -> dict[str, Any]:
-    found = {name: getattr(intent, name) for name in limit.intent}
+    """Return what a rule looked at, and all of the intent: another rule may ask for it later."""
+    said = {name: getattr(intent, name) for name in intent.__struct_fields__}
+    del said["intent_id"]
+    found = {name: value for name, value in said.items() if value or name in limit.intent}
     found["now_ns"] = facts.now_ns
     for name in limit.facts:
         found[name] = msgspec.to_builtins(getattr(facts, name))
     return found
 
 
-def kind_of(limit: Limit) -> str:
+def _kind_of(limit: Limit) -> str:
     """Return the name of a limit's kind, as rule sets write it."""
     return str(type(limit.rule).__struct_config__.tag)
-
-
-def verdicts_json(verdicts: Iterable[Verdict]) -> bytes:
-    """Return verdicts as they are kept."""
-    return to_json(tuple(verdicts))

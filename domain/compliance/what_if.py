@@ -6,11 +6,13 @@ rule set over it answers a proposed rule change before anybody approves it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from domain.compliance.engine import Compiled, Outcome, Verdict, compiled, judge, worst
+from domain.compliance.engine import Outcome, Verdict, compiled, judge, worst
 from domain.compliance.facts import Facts, Intent
 from domain.compliance.rules import RuleSet, Stage
 
@@ -53,11 +55,32 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     tallies: tuple[Tally, ...]
 
 
+def occasions_of(inputs: Iterable[tuple[str, str]]) -> list[Occasion]:
+    """Return what was judged, from the inputs that its verdicts kept.
+
+    Parameters
+    ----------
+    inputs : iterable of (str, str)
+        By verdict: the intent's id, and the verdict's inputs as JSON. Verdicts of the same intent
+        are put together: what none of its rules looked at stays unknown.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for intent_id, found in inputs:
+        known.setdefault(intent_id, {}).update(json.loads(found))
+    return [
+        Occasion(
+            msgspec.convert(values | {"intent_id": intent_id}, Intent),
+            msgspec.convert(values, Facts),
+        )
+        for intent_id, values in known.items()
+    ]
+
+
 def what_would_have(
     rule_set: RuleSet, stage: Stage, history: Iterable[Occasion]
 ) -> tuple[tuple[Verdict, ...], ...]:
     """Return every verdict that a rule set would have given, one tuple per occasion."""
-    rules: Compiled = compiled(rule_set, stage)
+    rules = compiled(rule_set, stage)
     return tuple(judge(one.intent, one.facts, rules) for one in history)
 
 
@@ -67,11 +90,11 @@ def summary(rule_set: RuleSet, stage: Stage, history: Iterable[Occasion]) -> Wha
     Rules that would have said nothing but a pass are listed, too: a rule that never blocked is news
     to whoever proposes it.
     """
-    rules = compiled(rule_set, stage)
+    occasions = list(history)
     tallies: dict[str, Tally] = {}
     n_intents = n_blocked = blocked_ticks = 0
-    for occasion in history:
-        verdicts = judge(occasion.intent, occasion.facts, rules)
+    replayed = what_would_have(rule_set, stage, occasions)
+    for occasion, verdicts in zip(occasions, replayed, strict=True):
         notional_ticks = abs(occasion.intent.qty_lots * occasion.intent.price_ticks)
         n_intents += 1
         if worst(verdicts) is Outcome.BLOCK:
@@ -84,7 +107,7 @@ def summary(rule_set: RuleSet, stage: Stage, history: Iterable[Occasion]) -> Wha
             )
             tallies[verdict.rule_id] = _counted(before, verdict, notional_ticks, n_blocks)
     return WhatIf(
-        rule_version=rules.version,
+        rule_version=rule_set.version,
         stage=stage,
         n_intents=n_intents,
         n_blocked=n_blocked,

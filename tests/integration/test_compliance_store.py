@@ -1,4 +1,4 @@
-"""People, approvals, rules, verdicts and the audit trail, kept on SQLite and on Postgres."""
+"""People, approvals, rules and the audit trail, kept on SQLite and on Postgres."""
 
 import itertools
 import stat
@@ -15,7 +15,6 @@ from contracts.clock import FixedClock
 from contracts.errors import ConfigurationError, ContractError
 from domain.compliance.approvals import VALID_NS, ApprovalState
 from domain.compliance.audit_verify import FindingKind, verify
-from domain.compliance.engine import Outcome, compiled, judge
 from domain.compliance.errors import (
     ApprovalExpiredError,
     ApprovalMismatchError,
@@ -28,14 +27,12 @@ from domain.compliance.errors import (
     SelfApprovalError,
 )
 from domain.compliance.people import Action, Role
-from domain.compliance.rules import Stage, in_force, read_rules
-from domain.compliance.what_if import Occasion, summary
-from ops_store.compliance import Judgement
+from domain.compliance.rules import in_force, read_rules
 from ops_store.connection import open_engine, sqlite_url
 from ops_store.signing_key import public_pem, read_public_key, signing_key
 from ops_store.store import OpsStore
 from tests.integration.postgres_server import postgres
-from tests.unit.compliance_cases import FULL, NOW_NS, RULES, facts, intent
+from tests.unit.compliance_cases import FULL, NOW_NS, RULES
 from tests.unit.execution_builders import decision, evidence, request
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -174,30 +171,6 @@ def test_a_rule_set_needs_the_approval_of_exactly_itself(store: OpsStore) -> Non
         connection.execute(sa.text("UPDATE rule_sets SET payload = :p"), {"p": b"{}"})
     with pytest.raises((RuleSetError, ContractError)):
         store.rule_sets()
-
-
-def test_judgements_are_kept_once_and_can_be_replayed(store: OpsStore) -> None:
-    rules = compiled(RULES, Stage.DECISION)
-    rows = []
-    for number in range(4):
-        occasion = Occasion(intent(intent_id=f"d{number}", qty_lots=9_999 + number), facts())
-        rows.append(
-            Judgement(
-                stage=Stage.DECISION, judged_ns=NOW_NS + number, rule_version=rules.version,
-                occasion=occasion, verdicts=judge(occasion.intent, occasion.facts, rules),
-            )
-        )  # fmt: skip
-    assert store.append_judgements(rows) == 4
-    assert store.append_judgements(rows) == 0
-    assert store.judgements() == rows
-    assert store.judgements(from_ns=NOW_NS + 3) == rows[3:]
-    assert store.judgements(outcomes=[Outcome.PASS]) == []
-    history = [one.occasion for one in store.judgements()]
-    assert summary(RULES, Stage.DECISION, history).n_blocked == 4
-    loose = read_rules(FULL.replace("lots_max = 10_000", "lots_max = 99_000"))
-    sizes = {one.rule_id: one for one in summary(loose, Stage.DECISION, history).tallies}
-    assert sizes["size"].n_block == 0
-    assert [one.action for one in store.audit_entries()] == ["judgements"]
 
 
 def test_four_writers_leave_no_gap_and_one_chain(store: OpsStore, url: str) -> None:

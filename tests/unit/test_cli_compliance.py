@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -20,6 +21,7 @@ from cli import acting
 from cli.audit import sign_daily
 from cli.main import app
 from contracts.clock import FixedClock
+from contracts.codec import to_json
 from contracts.errors import ConfigurationError, QuantiVistaError
 from domain.compliance.audit_verify import verify
 from domain.compliance.engine import compiled, judge
@@ -32,9 +34,8 @@ from domain.compliance.errors import (
 )
 from domain.compliance.people import Action, Role
 from domain.compliance.rules import Stage
-from domain.compliance.what_if import Occasion
 from execution.kill_switch import KillFile
-from ops_store.compliance import Judgement
+from io_managers.lake import Lake
 from ops_store.connection import sqlite_url
 from ops_store.signing_key import signing_key
 from ops_store.store import OpsStore
@@ -122,14 +123,17 @@ def test_a_rule_set_is_proposed_replayed_approved_and_applied(home: Home, tmp_pa
     staffed()
     file = tmp_path / "desk.toml"
     file.write_text(FULL)
-    rules = compiled(RULES, Stage.DECISION)
-    big = Occasion(intent(qty_lots=20_000), facts())
-    with store_of(home) as store:
-        row = Judgement(
-            stage=Stage.DECISION, judged_ns=NOW_NS, rule_version="v", occasion=big,
-            verdicts=judge(big.intent, big.facts, rules),
-        )  # fmt: skip
-        store.append_judgements([row])
+    refused(ConfigurationError, "rules", "what-if", str(file))
+    one = intent(intent_id="d1", qty_lots=20_000)
+    rows = [
+        {"session": dt.date(2010, 8, 19), "decision_id": "d1", "rule_id": verdict.rule_id,
+         "inputs": to_json(verdict.inputs).decode(), "month": "2010-08-01"}
+        for verdict in judge(one, facts(), compiled(RULES, Stage.DECISION))
+    ]  # fmt: skip
+    Lake(home / "lake").write(
+        ("compliance", "verdicts"), pl.DataFrame(rows), partition_column="month",
+        partitions=["2010-08-01"],
+    )  # fmt: skip
     said = ok("rules", "what-if", str(file))
     assert "Of 1 intents it would have blocked 1, worth 2,000,000.00 USD." in said
     identity = asked(ok("rules", "propose", str(file), "--reason", "new", "--as", "rita"))

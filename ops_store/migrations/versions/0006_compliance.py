@@ -1,4 +1,4 @@
-"""People, approvals, rule sets, verdicts, and an audit trail that only grows."""
+"""People, approvals, rule sets, and an audit trail that only grows."""
 
 from __future__ import annotations
 
@@ -56,15 +56,6 @@ def upgrade() -> None:
         ),
     )  # fmt: skip
     op.create_table(
-        "verdicts",
-        *_columns("judgement_id:64", "intent_id:64", "instrument_id:64", "stage:8",
-                  "rule_version:64", "outcome:8", "judged_ns:int", "occasion:bytes",
-                  "verdicts:bytes"),
-        sa.PrimaryKeyConstraint("judgement_id", name="pk_verdicts"),
-    )  # fmt: skip
-    for column in ("intent_id", "judged_ns"):
-        op.create_index(f"ix_verdicts_{column}", "verdicts", [column])
-    op.create_table(
         "audit_holds",
         *_columns("name:64", "reason:text", "placed_by:64", "placed_ns:int"),
         sa.PrimaryKeyConstraint("name", name="pk_audit_holds"),
@@ -116,7 +107,7 @@ def _columns(*described: str) -> list[sa.Column[object]]:
 def downgrade() -> None:
     """Drop the tables; their triggers go with them."""
     for table in (
-        "audit_entries", "audit_checkpoints", "audit_holds", "verdicts", "rule_sets", "approvals",
+        "audit_entries", "audit_checkpoints", "audit_holds", "rule_sets", "approvals",
         "people_roles",
     ):  # fmt: skip
         op.drop_table(table)
