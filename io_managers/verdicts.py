@@ -108,16 +108,12 @@ class Judge:
     def alerts(self, month: str) -> Verdict:
         """Judge whether each alert is there once, with evidence that exists."""
         found = self.month_of(ALERTS, month)
-        # Of most months there are none, and nothing to look up.
-        orders, trades = (
-            (self.month_of(ORDERS, month), self.month_of(TRADES, month))
-            if found.height
-            else (
-                pl.DataFrame(schema={"cl_ord_id": pl.String}),
-                pl.DataFrame(schema={"cl_ord_id": pl.String, "event_id": pl.String}),
-            )
-        )
-        return check_alerts(found, orders, trades, month)
+        if found.is_empty():
+            # As in most months: there is nothing to look up.
+            return check_alerts(found, frozenset(), frozenset(), month)
+        orders, trades = self.month_of(ORDERS, month), self.month_of(TRADES, month)
+        known = {*orders["cl_ord_id"], *trades["cl_ord_id"]}
+        return check_alerts(found, known, set(trades["event_id"]), month)
 
     def attested(
         self,
