@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 
 import polars as pl
 
@@ -155,12 +154,10 @@ def check_position_report(
 
 
 def check_alerts(
-    alerts: pl.DataFrame, order_ids: AbstractSet[str], fill_ids: AbstractSet[str], month: str
+    alerts: pl.DataFrame, orders: pl.DataFrame, trades: pl.DataFrame, month: str
 ) -> Verdict:
-    """Judge one month of alerts: each is there once, and its evidence is in the tables.
-
-    ``order_ids`` and ``fill_ids`` are those of the month's orders and trades.
-    """
+    """Judge one month of alerts: each is there once, and its evidence is in the tables."""
+    order_ids, fill_ids = {*orders["cl_ord_id"], *trades["cl_ord_id"]}, set(trades["event_id"])
     differences = [
         f"alert {name}: is there {count} times"
         for name, count in sorted(Counter(alerts["alert_id"]).items())

@@ -80,9 +80,10 @@ def test_every_trade_and_holding_is_in_the_reports(whole):
     report = read(whole[0], "position_report")
     assert report["sessions_held"].sum() == held.height
     judge = Judge(Lake(whole[0].lake_root), BookPolicy())
-    for month in MONTHS:
-        for verdict in (judge.statistics(month), judge.position_report(month), judge.alerts(month)):
-            assert verdict.passed, verdict.violations
+    for verdicts_on in (judge.statistics, judge.position_report, judge.alerts):
+        verdicts = verdicts_on(MONTHS)
+        assert [verdict.partition for verdict in verdicts] == list(MONTHS)
+        assert [verdict.violations for verdict in verdicts] == [()] * len(MONTHS)
 
 
 def test_a_book_without_findings_has_no_alert_and_makes_no_store(whole):
@@ -101,6 +102,13 @@ def test_the_books_flow_holds_every_order_and_fill(whole):
     assert fills == set(trades["event_id"])
     # The book trades at the open, once a week: nothing of it looks like abuse.
     assert surveil(flows, SurveillanceParameters()).alerts == ()
+
+
+def test_a_month_by_itself_gives_the_rows_of_the_range(whole, copied):
+    month = MONTHS[5]
+    assert rebuild(copied, month, month).success
+    for name in NAMES:
+        assert read(copied, name).sort(pl.all()).equals(read(whole[0], name).sort(pl.all()))
 
 
 def test_a_restatement_supersedes_and_opens_one_case_for_each_breach(copied):
