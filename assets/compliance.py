@@ -1,5 +1,6 @@
 """Workflow 15: what surveillance found, and the reports that account for every trade."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
@@ -7,7 +8,7 @@ import polars as pl
 
 from contracts.envelope import digest
 from domain.compliance.alert_rows import alerts_frame, restricted_trades
-from domain.compliance.alerts import Alert
+from domain.compliance.alerts import Alert, Unjudged
 from domain.compliance.book_flow import book_flows
 from domain.compliance.cases import case_of
 from domain.compliance.execution_statistics import KEY, execution_statistics
@@ -91,12 +92,13 @@ def compliance_assets(
         found = surveil(flows, parameters)
         broken = restricted_trades(report, trades, times, book=book)
         opened = open_cases(settings, alerts=found.alerts, violations=broken)
-        context.add_output_metadata({"unjudged": len(found.unjudged), "cases_opened": opened})
+        context.add_output_metadata({"unjudged": counted(found.unjudged), "cases_opened": opened})
         return alerts_frame([*found.alerts, *broken], policy_hash=digest(parameters))
 
     @lake_asset(
         "15", "reports", primary_key=["month", "report", "report_version"], kinds={"polars"},
-        tier="report", months=months, event="RegulatoryReportSubmittedEvent",
+        # A rebuilt month knows nothing of the versions that it once had.
+        tier="raw", months=months, event="RegulatoryReportSubmittedEvent",
         ins={name: dg.AssetIn(["compliance", name]) for name in REPORT_KEYS},
         description="One row is one version of a month's report that was put on record, by the "
         "hash of its content, and which it supersedes. Grain: month, report, version. Consumers: "
@@ -113,6 +115,12 @@ def compliance_assets(
         return recorded(record_of(Lake(settings.lake_root), keys), contents, reach)
 
     return [statistics, positions_reported, alerts, reports]
+
+
+def counted(unjudged: Sequence[Unjudged]) -> dict[str, int]:
+    """Return how many sessions of an instrument each detector could not judge, and why."""
+    counts = Counter(f"{one.detector}: {one.reason}" for one in unjudged)
+    return dict(sorted(counts.items()))
 
 
 def content_of(report: str, month: str, rows: pl.DataFrame) -> Content:

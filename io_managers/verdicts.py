@@ -6,7 +6,7 @@ Checks and attestations both come through here, so that they cannot judge differ
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import polars as pl
@@ -94,30 +94,30 @@ class Judge:
         broken = tuple(f"opening_is_not_closing: {name}" for name in broken_links(upto))
         return Verdict("portfolio_management/book_states", month, upto.height, broken)
 
-    def statistics(self, month: str) -> Verdict:
+    def statistics(self, months: Sequence[str]) -> list[Verdict]:
         """Judge whether the execution statistics account for every order and trade."""
-        orders, trades = self.month_of(ORDERS, month), self.month_of(TRADES, month)
-        return check_statistics(self.month_of(STATISTICS, month), orders, trades, month)
+        tables = self._months_of(STATISTICS, ORDERS, TRADES, months=months)
+        return [check_statistics(rows, orders, trades, m) for m, (rows, orders, trades) in tables]
 
-    def position_report(self, month: str) -> Verdict:
+    def position_report(self, months: Sequence[str]) -> list[Verdict]:
         """Judge whether the position report accounts for every holding and trade."""
-        positions, trades = self.month_of(POSITIONS, month), self.month_of(TRADES, month)
-        report = self.month_of(POSITION_REPORT, month)
-        return check_position_report(report, positions, trades, month)
+        tables = self._months_of(POSITION_REPORT, POSITIONS, TRADES, months=months)
+        return [check_position_report(rows, held, trades, m) for m, (rows, held, trades) in tables]
 
-    def alerts(self, month: str) -> Verdict:
+    def alerts(self, months: Sequence[str]) -> list[Verdict]:
         """Judge whether each alert is there once, with evidence that exists."""
-        found = self.month_of(ALERTS, month)
-        # Of most months there are none, and nothing to look up.
-        orders, trades = (
-            (self.month_of(ORDERS, month), self.month_of(TRADES, month))
-            if found.height
-            else (
-                pl.DataFrame(schema={"cl_ord_id": pl.String}),
-                pl.DataFrame(schema={"cl_ord_id": pl.String, "event_id": pl.String}),
-            )
-        )
-        return check_alerts(found, orders, trades, month)
+        tables = self._months_of(ALERTS, ORDERS, TRADES, months=months)
+        return [check_alerts(rows, orders, trades, m) for m, (rows, orders, trades) in tables]
+
+    def _months_of(
+        self, *keys: Sequence[str], months: Sequence[str]
+    ) -> Iterator[tuple[str, list[pl.DataFrame]]]:
+        """Yield each month of some tables, which are read once: a range has many months."""
+        frames = [
+            self._lake.read(key, partition_column=MONTH_COLUMN, partitions=months) for key in keys
+        ]
+        for month in months:
+            yield month, [frame.filter(pl.col(MONTH_COLUMN) == month) for frame in frames]
 
     def attested(
         self,

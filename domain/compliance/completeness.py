@@ -35,12 +35,12 @@ def check_statistics(
     executed quantity is what its trades say; a trade has an order; times account for all shares.
     """
     differences = [
+        *_rows(statistics),
         *_listed_once(statistics["trade_ids"], trades),
         *_sums(statistics, trades, {"n_trades": pl.len(), "executed_shares": pl.sum("last_qty"),
                                     "notional_minor": pl.sum("notional_minor")}),
         *_sums(statistics, orders, {"n_orders": pl.len(), "order_shares": pl.sum("order_qty")}),
         *_orders_against_trades(orders, trades),
-        *_rows(statistics),
     ]  # fmt: skip
     return _verdict("compliance/execution_statistics", month, statistics, differences)
 
@@ -157,15 +157,14 @@ def check_alerts(
     alerts: pl.DataFrame, orders: pl.DataFrame, trades: pl.DataFrame, month: str
 ) -> Verdict:
     """Judge one month of alerts: each is there once, and its evidence is in the tables."""
-    known = {*orders["cl_ord_id"], *trades["cl_ord_id"]}
-    fills = set(trades["event_id"])
+    order_ids, fill_ids = {*orders["cl_ord_id"], *trades["cl_ord_id"]}, set(trades["event_id"])
     differences = [
         f"alert {name}: is there {count} times"
         for name, count in sorted(Counter(alerts["alert_id"]).items())
         if count > 1
     ]
     for row in alerts.sort("alert_id").iter_rows(named=True):
-        for column, tables in (("order_ids", known), ("fill_ids", fills)):
+        for column, tables in (("order_ids", order_ids), ("fill_ids", fill_ids)):
             missing = sorted(set(from_json(row[column].encode(), list[str])) - tables)
             differences += [f"alert {row['alert_id']}: {name} is in no table" for name in missing]
         if not from_json(row["measures"].encode(), list[dict[str, object]]):
