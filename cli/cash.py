@@ -14,6 +14,9 @@ from cli import statements
 from contracts.clock import datetime_ns
 from contracts.errors import DisagreementError
 from domain.cash_management.balances import trial_balance
+from domain.cash_management.chart import CASH, account_in
+from domain.cash_management.forecast import ExpectedFlow, TargetBand, proposals
+from domain.cash_management.forecast import forecast as project
 from io_managers.lake import Lake
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings, read_settings
@@ -27,6 +30,7 @@ console = Console()
 
 TRIAL_BALANCE = ("cash_management", "trial_balance")
 LADDER = ("cash_management", "settlement_ladder")
+EQUITY = ("portfolio_management", "equity")
 RECONCILIATION = ("cash_management", "reconciliation")
 INSTRUMENTS = "trading:"
 AsOf = Annotated[
@@ -87,9 +91,53 @@ def ladder() -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"Settled {_money(first['settled_minor'])}, available {_money(first['available_minor'])}, "
-        f"projected {_money(first['projected_minor'])} {first['currency']}."
+        f"Settled {_money(first['settled_minor'])}; {_money(first['available_minor'])} without "
+        f"proceeds that have not settled; projected {_money(first['projected_minor'])} {first['currency']}."
     )
+
+
+@app.command()
+def forecast(
+    floor: Annotated[float, typer.Option(help="What the account should not fall below.")] = 0.0,
+    target: Annotated[float, typer.Option(help="What it is brought to.")] = 0.0,
+    ceiling: Annotated[float | None, typer.Option(help="Above it, the rest is swept.")] = None,
+    counter_account: Annotated[str, typer.Option(help="Where the rest is kept.")] = "",
+) -> None:
+    """Project cash over the next ten sessions; with a band, propose what to move. Nothing moves."""
+    settings = read_settings()
+    frame = Lake(settings.lake_root).read(LADDER)
+    equity = Lake(settings.lake_root).read(EQUITY).sort("session")
+    if equity.is_empty():
+        console.print("The book has no session yet.")
+        return
+    as_of, cash_minor = equity["session"][-1], int(equity["cash_minor"][-1])
+    newest = frame.filter(pl.col("session") == as_of)
+    currency = str(newest["currency"][0]) if newest.height else "USD"
+    account = account_in(CASH, currency)
+    flows = [
+        ExpectedFlow(account, currency, row["settlement_date"], amount, "settlement", "")
+        for row in newest.iter_rows(named=True)
+        for amount in (row["in_minor"], -row["out_minor"])
+        if amount
+    ]
+    settled_minor = cash_minor - sum(flow.amount_minor for flow in flows)
+    calendar = [entry.session for entry in settings.session_times()]
+    days = project({(account, currency): settled_minor}, flows, calendar, as_of)
+    table = Table("session", "opening", "in", "out", "closing", title=f"{account} after {as_of}")
+    for day in days:
+        amounts = (day.opening_minor, day.in_minor, day.out_minor, day.closing_minor)
+        table.add_row(str(day.session), *map(_money, amounts))
+    console.print(table)
+    if counter_account:
+        limits = (floor, target, target if ceiling is None else ceiling)
+        low, middle, high = (round(limit * 100) for limit in limits)
+        band = TargetBand(account, currency, low, middle, high, 1, counter_account)
+        for one in proposals(days, [band]):
+            console.print(
+                f"{one.kind} {_money(one.amount_minor)} {one.currency} from {one.from_account} to "
+                f"{one.to_account} by {one.by}: {one.reason}",
+                markup=False,
+            )
 
 
 @app.command()
