@@ -92,7 +92,8 @@ def ladder() -> None:
     console.print(table)
     console.print(
         f"Settled {_money(first['settled_minor'])}; {_money(first['available_minor'])} without "
-        f"proceeds that have not settled; projected {_money(first['projected_minor'])} {first['currency']}."
+        f"proceeds that have not settled; projected {_money(first['projected_minor'])} "
+        f"{first['currency']}."
     )
 
 

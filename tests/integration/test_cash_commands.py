@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -9,6 +10,8 @@ from cli.main import app
 from contracts.clock import datetime_ns
 from domain.cash_management.chart import CASH, account_in, cash_account, chart
 from domain.cash_management.operations import Occasion, deposit, fee
+from domain.cash_management.tables import ladder_frame
+from io_managers.lake import Lake
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import read_settings
 from tests.unit.statement_cases import balance, camt053, entry, statement
@@ -104,3 +107,39 @@ def test_a_file_that_cannot_be_believed_is_kept_and_named(run, tmp_path):
     assert "entries of the bank" not in said
     kept = list((read_settings().drops_root).rglob("*"))
     assert file.read_bytes() in [path.read_bytes() for path in kept if path.is_file()]
+
+
+def lake_of(settings, trades, equity):
+    lake = Lake(settings.lake_root)
+    for key, frame in (
+        (("cash_management", "settlement_ladder"), ladder_frame(trades, equity)),
+        (("portfolio_management", "equity"), equity),
+    ):
+        lake.write(key, frame, partition_column="month", partitions=["2010-08-01"])
+
+
+def test_the_forecast_settles_what_is_open_and_proposes_a_sweep(run):
+    day = dt.date(2010, 8, 20)
+    equity = pl.DataFrame({"session": [day], "month": ["2010-08-01"], "cash_minor": [300_00]})
+    trades = pl.DataFrame(
+        {
+            "exec_id": ["E1", "E2"],
+            "session": [day] * 2,
+            "side": ["sell", "buy"],
+            "notional_minor": [200_00, 50_00],
+            "commission_minor": [1_00, 1_00],
+            "settlement_date": [dt.date(2010, 8, 25)] * 2,
+            "currency": ["USD"] * 2,
+        }
+    )
+    lake_of(read_settings(), trades, equity)
+    assert (
+        "Settled 152.00; 101.00 without proceeds that have not settled; projected 300.00 USD."
+        in (" ".join(run("ladder").split()))
+    )
+    band = ("--target", "100", "--ceiling", "120", "--counter-account", "asset:treasury:USD")
+    said = run("forecast", *band)
+    (settles,) = [line for line in said.splitlines() if "2010-08-25" in line and "199.00" in line]
+    assert "300.00" in settles
+    assert "sweep" in said
+    assert "asset:treasury:USD" in said
