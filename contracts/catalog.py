@@ -87,7 +87,7 @@ def _planned(event: str, producer: str, later: str) -> CatalogEntry:
 CATALOG: tuple[CatalogEntry, ...] = (
     # 08 hands off a decision only with the attestation of the bars that it rests on.
     _built(
-        "NormalizedMarketDataEvent", ("market_data", "bars"), "01", "03 04 06 07 08 09 15", "02"
+        "NormalizedMarketDataEvent", ("market_data", "bars"), "01", "03 04 06 07 08 09 14 15", "02"
     ),
     _planned("NewsSentimentAnalyzedEvent", "02", "03 04 09"),
     _planned("MarketImpactAssessmentEvent", "02", "03 04 09"),
