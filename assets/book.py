@@ -19,6 +19,8 @@ from domain.book.live import (
     live_sessions,
     venue_executions,
 )
+from domain.book.live_cash import capital_flows
+from domain.book.market import CapitalFlow
 from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
@@ -27,7 +29,7 @@ from domain.market_data.reference import ACTIONS
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
 from orchestration.base.metadata import HISTORY, lake_assets, png_metadata, spec
-from orchestration.base.ops import desk_rules, ops_store
+from orchestration.base.ops import all_bookings, desk_rules, ops_store
 from orchestration.base.settings import Settings
 
 STATES = ("portfolio_management", "book_states")
@@ -144,6 +146,7 @@ def book_assets(
             months=keys,
             last=settings.last_session(),
             go_live=settings.go_live_session,
+            capital=capital_of(settings, policy),
         )
         fills = executions_from(
             settings.go_live_session, simulated_fills, venue_executions(venue_reports)
@@ -172,6 +175,13 @@ def handed_off(settings: Settings) -> tuple[dict[dt.date, IssuedDecisions], Book
         issued = by_session(store.issued(book=settings.book) if store else [], due)
         opening = store.opening(book=settings.book) if store else None
     return issued, opening_of(opening.state, opening.state_hash) if opening else None
+
+
+def capital_of(settings: Settings, policy: BookPolicy) -> dict[dt.date, tuple[CapitalFlow, ...]]:
+    """Return what was paid into the live ledger or out of it, by session."""
+    with ops_store(settings) as store:
+        bookings = list(all_bookings(store)) if store is not None else []
+    return capital_flows(bookings, settings.session_times(), policy.currency)
 
 
 def report_difference(

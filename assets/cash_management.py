@@ -1,6 +1,6 @@
 """Workflow 14, outside the book: the live ledger, what it proves, what has yet to settle."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 import polars as pl
@@ -19,14 +19,13 @@ from domain.cash_management.tables import (
     reconciliation_frame,
     trial_balance_frame,
 )
-from domain.cash_management.transfers import Booking
 from domain.identity import with_event_ids
 from domain.trade_execution.differences import broker_findings
 from domain.trade_execution.reconcile import BrokerStatement, session_differences
 from ops_store.records import CashPlan
 from ops_store.store import OpsStore
 from orchestration.base.metadata import HISTORY, lake_asset
-from orchestration.base.ops import ops_store
+from orchestration.base.ops import all_bookings, ops_store
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
 
@@ -160,14 +159,6 @@ def roll_broker_breaks(
         session=settings.last_session(),
         owner=BREAKS_OWNER,
     )
-
-
-def all_bookings(store: OpsStore) -> Iterable[Booking]:
-    """Yield every booking of the live ledger in its order."""
-    after = 0
-    while page := store.transfers(after):
-        yield from page
-        after = page[-1].sequence
 
 
 def book_live(

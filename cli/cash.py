@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli import statements
+from cli import capital, statements
 from contracts.clock import datetime_ns
 from contracts.errors import DisagreementError
 from domain.cash_management.balances import trial_balance
@@ -22,6 +22,10 @@ from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(help="Cash: balances, settlement, statements, breaks.", no_args_is_help=True)
+app.command("deposit")(capital.paid_in)
+app.command("withdraw")(capital.withdraw)
+app.command("pay")(capital.pay)
+app.command("cancel")(capital.cancel)
 app.command("load")(statements.load)
 app.command("breaks")(statements.breaks)
 app.command("assign")(statements.assign)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from assets.cash_management import BREAKS_OWNER, all_bookings
+from assets.cash_management import BREAKS_OWNER
 from contracts.errors import ConfigurationError
 from domain.cash_management.balances import EFFECTS
 from domain.cash_management.breaks import Break, age_sessions
@@ -19,7 +19,7 @@ from domain.cash_management.cash_items import CashItem
 from domain.cash_management.matching import bank_items, match
 from domain.cash_management.transfers import Booking
 from ops_store.store import OpsStore
-from orchestration.base.ops import ops_store
+from orchestration.base.ops import all_bookings, ops_store
 from orchestration.base.settings import Settings, read_settings
 from sources.bank_statements.files import read_bank_file
 from sources.file_drops import DropStore, make_drop

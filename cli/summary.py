@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 import polars as pl
 from rich.console import Console
@@ -102,6 +103,8 @@ def _book(lake: Lake) -> list[tuple[str, str]]:
     decisions = lake.read(("portfolio_coordination", "decisions"))
     orders, trades = (lake.read(("trade_execution", name)) for name in ("orders", "trades"))
     first, last = equity.row(0, named=True), equity.row(-1, named=True)
+    # Compounded: capital that was paid in or out is no return.
+    earned = math.prod(1 + each for each in equity["daily_return"].drop_nulls()) - 1
     cost = int(trades["commission_minor"].sum()) + int(trades["spread_cost_minor"].sum())
     latest = decisions.filter(pl.col("session") == decisions["session"].max())
     capped = latest.filter(pl.col("clips").str.contains("_cap"))
@@ -111,7 +114,7 @@ def _book(lake: Lake) -> list[tuple[str, str]]:
         (
             "equity",
             f"{first['nav_minor'] / 100:,.0f} -> {last['nav_minor'] / 100:,.0f} USD "
-            f"({last['nav_minor'] / first['nav_minor'] - 1:+.2%}), {held[0]} to {held[-1]}",
+            f"({earned:+.2%}), {held[0]} to {held[-1]}",
         ),
         (
             "equal-weight benchmark",

@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 
 from domain.book.live import IssuedDecisions, unissued
-from domain.book.market import Bar, Market, SignalView
+from domain.book.market import Bar, CapitalFlow, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rows import (
     AdjustmentRow,
@@ -163,6 +163,7 @@ def markets(
     months: Sequence[str],
     last: dt.date,
     go_live: dt.date | None = None,
+    capital: Mapping[dt.date, tuple[CapitalFlow, ...]] | None = None,
 ) -> Iterator[Market]:
     """Yield the market of each session of ``months`` up to ``last``, in order.
 
@@ -174,6 +175,8 @@ def markets(
         Every exchange session from the start of history to well past ``last``.
     go_live : date, optional
         First session that a broker executes.
+    capital : mapping of date to tuple of CapitalFlow, optional
+        What was paid in or out, by the session from whose open on it counts.
     """
     columns = (
         "instrument_id", "open", "close", "volume_shares", "unexplained_jump", "event_id"
@@ -200,6 +203,7 @@ def markets(
             sectors=sectors,
             actions=actions,
             handover=days[index + 1] == go_live,
+            capital=(capital or {}).get(entry.session, ()),
         )
 
 

@@ -98,9 +98,9 @@ class Ledger:
         )
         self._book((transfer,))
 
-    def fund(self, amount_minor: int) -> None:
-        """Bring in the capital that the book begins with."""
-        self.post(self.cash, self.capital, amount_minor, cause="capital", reference="initial")
+    def fund(self, amount_minor: int, reference: str) -> None:
+        """Bring capital in, or pay it out where the amount is negative."""
+        self.post(self.cash, self.capital, amount_minor, cause="capital", reference=reference)
 
     def settle(self, order: PendingOrder, fill: Fill) -> int:
         """Book a fill of an order against its reservation; return the notional, unsigned."""

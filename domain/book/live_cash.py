@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import polars as pl
@@ -12,12 +13,16 @@ from contracts.clock import datetime_ns
 from contracts.envelope import cl_ord_id
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.ledger import reservation_of, trading_account
+from domain.book.market import CapitalFlow
 from domain.book.state import BookState, PendingOrder, price_ticks, value_minor
 from domain.cash_management.accounts import Account
+from domain.cash_management.balances import EFFECTS
 from domain.cash_management.chart import CASH, FEE, OVERDRAFT, account_in, account_of
 from domain.cash_management.live import GRACE_NS, Report, opening_transfers
 from domain.cash_management.transfers import Booking, Transfer
+from domain.market_data.sessions import SessionTimes
 
+CAPITAL_CAUSES = frozenset({"deposit", "withdrawal"})
 # What the ledger learns from execution's reports, and not from the book.
 _FROM_REPORTS = frozenset({"trade", "fee", "capital", "overdraft", "overdraft_repaid"})
 
@@ -164,3 +169,32 @@ def other_entries(
             )
         )
     return tuple(accounts.values()), tuple(transfers)
+
+
+def capital_flows(
+    bookings: Iterable[Booking], times: Sequence[SessionTimes], currency: str
+) -> dict[dt.date, tuple[CapitalFlow, ...]]:
+    """Return the deposits and withdrawals of the live ledger, by the session that they count from.
+
+    Parameters
+    ----------
+    bookings : iterable of Booking
+        The live ledger's; what is only reserved has not moved.
+    times : sequence of SessionTimes
+        Every exchange session, ascending: a flow counts from the first open at or after it.
+    currency : str
+        The book's, ISO 4217.
+    """
+    cash, opens = account_in(CASH, currency), [entry.open_ns for entry in times]
+    found: dict[dt.date, list[CapitalFlow]] = {}
+    for booking in bookings:
+        transfer = booking.transfer
+        amount_minor = EFFECTS[transfer.kind][0] * booking.moved_minor
+        sign = (transfer.debit_account == cash) - (transfer.credit_account == cash)
+        if transfer.cause not in CAPITAL_CAUSES or not amount_minor or not sign:
+            continue
+        index = bisect.bisect_left(opens, transfer.event_time_ns)
+        if index < len(times):
+            flow = CapitalFlow(transfer.id, sign * amount_minor)
+            found.setdefault(times[index].session, []).append(flow)
+    return {session: tuple(flows) for session, flows in found.items()}

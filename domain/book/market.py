@@ -21,6 +21,13 @@ class Bar(msgspec.Struct, frozen=True):
     event_id: str
 
 
+class CapitalFlow(msgspec.Struct, frozen=True):
+    """Capital that came in (positive) or left, in minor units; ``reference`` is its transfer."""
+
+    reference: str
+    amount_minor: int
+
+
 class Market(msgspec.Struct, frozen=True):
     """One session of the market.
 
@@ -40,6 +47,8 @@ class Market(msgspec.Struct, frozen=True):
     actions: Sequence[CorporateAction]
     handover: bool = False
     """The next session is the first that a broker executes: bring the book to target in full."""
+    capital: tuple[CapitalFlow, ...] = ()
+    """What was paid in or out with effect from this session's open."""
 
 
 class SignalView(msgspec.Struct, frozen=True):

@@ -217,4 +217,5 @@ class EquityRow(msgspec.Struct, frozen=True):
     commission_minor: int
     spread_cost_minor: int
     distributions_minor: int
+    capital_minor: int
     daily_return: float | None

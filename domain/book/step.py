@@ -83,14 +83,16 @@ def step(
     executed = fills(pending, market, policy, ledger.cash_minor)
     ledger.release_unneeded(state.pending, executed.fills)
     # A broker may execute in a session of which the vendor sent nothing: that is booked.
-    if not market.bars and not executed.fills:
+    if not market.bars and not executed.fills and not market.capital:
         events.orders = [_order_row(order, 0, market, "no_market_data") for order in pending]
         waiting = msgspec.structs.replace(
             state, session=market.session, pending=(), accounts=ledger.totals()
         )
         return waiting, events
     if not state.funded:
-        ledger.fund(policy.initial_cash_minor)
+        ledger.fund(policy.initial_cash_minor, "initial")
+    for flow in market.capital:
+        ledger.fund(flow.amount_minor, flow.reference)
     _book_fills(events, ledger, pending, executed, market, policy)
     ledger.repay()
     _mark(ledger, market)
@@ -312,6 +314,7 @@ def _value(
     traded_minor = sum(row.notional_minor for row in events.trades)
     ledger = events.ledger
     distributed = ledger.adjustments if ledger is not None else []
+    capital_minor = sum(flow.amount_minor for flow in market.capital)
     events.equity.append(
         EquityRow(
             session=market.session,
@@ -329,6 +332,10 @@ def _value(
             distributions_minor=sum(
                 row.cash_minor for row in distributed if row.cause == "special_dividend"
             ),
-            daily_return=None if last_nav_minor is None else nav_minor / last_nav_minor - 1,
+            capital_minor=capital_minor,
+            # Capital moves at the open, before anything is earned on it, and is no return itself.
+            daily_return=None
+            if last_nav_minor is None
+            else nav_minor / (last_nav_minor + capital_minor) - 1,
         )
     )

@@ -12,7 +12,7 @@ from contracts.events import Clip
 from domain.book.market import Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.pre_trade import PreTrade
-from domain.book.state import PRICE_SCALE, BookState
+from domain.book.state import PRICE_SCALE, BookState, value_minor
 from domain.compliance.engine import Verdict
 from domain.compliance.rules import BPS, GrossLeverage, NameConcentration, SectorConcentration
 from domain.market_data.reference import CorporateAction
@@ -80,7 +80,7 @@ def size_targets(
             target.clip(_why_not(target.instrument_id, state, market), target.current_qty)
         else:
             _limit_quantity(target, market, nav_minor, policy)
-    _limit_cash(targets, state.cash_minor, nav_minor, policy)
+    _limit_buys(targets, state, policy)
     return Sized(targets, _judged(targets, PreTrade(state, market, policy), policy.lot_shares))
 
 
@@ -203,21 +203,40 @@ def _limit_quantity(target: Target, market: Market, nav_minor: int, policy: Book
         target.clip("participation", target.current_qty + (most if change > 0 else -most))
 
 
-def _limit_cash(targets: list[Target], cash_minor: int, nav_minor: int, policy: BookPolicy) -> None:
-    """Scale buys down to the cash on hand plus what the sells should bring, less a buffer."""
-    changes = [(t, (t.target_qty - t.current_qty) * t.price_ticks) for t in targets]
-    scale = MINOR_PER_UNIT / PRICE_SCALE
-    buys_minor = sum(worth for _, worth in changes if worth > 0) * scale
-    sells_minor = -sum(worth for _, worth in changes if worth < 0) * scale
-    available_minor = cash_minor + sells_minor - policy.cash_buffer * nav_minor
-    if buys_minor == 0 or buys_minor <= available_minor:
+def _limit_buys(targets: list[Target], state: BookState, policy: BookPolicy) -> None:
+    """Scale buys down to what the book may hold in all, and to the cash that there will be.
+
+    Cash is what is on hand plus what the sells should bring, less a buffer. Each limit leaves every
+    buy the same share: judging one order after the other would favour the first by name.
+    """
+    nav_minor = state.nav_minor
+    for rule in policy.rules.rules:
+        if isinstance(rule, GrossLeverage) and rule.weight_max_bps is not None:
+            held = sum(value_minor(t.current_qty, t.price_ticks) for t in targets)
+            sold = _worth_minor(targets, buys=False)
+            room_minor = rule.weight_max_bps / BPS * nav_minor - (held - sold)
+            _scale_buys(targets, rule.rule_id, room_minor, policy.lot_shares)
+    cash_minor = state.cash_minor + _worth_minor(targets, buys=False)
+    available_minor = cash_minor - policy.cash_buffer * nav_minor
+    _scale_buys(targets, "cash", available_minor, policy.lot_shares)
+
+
+def _worth_minor(targets: list[Target], *, buys: bool) -> float:
+    changes = (t.target_qty - t.current_qty for t in targets)
+    worths = (change * t.price_ticks for change, t in zip(changes, targets, strict=True))
+    wanted = (abs(worth) for worth in worths if worth and (worth > 0) == buys)
+    return sum(wanted) * MINOR_PER_UNIT / PRICE_SCALE
+
+
+def _scale_buys(targets: list[Target], rule: str, room_minor: float, lot: int) -> None:
+    buys_minor = _worth_minor(targets, buys=True)
+    if buys_minor == 0 or buys_minor <= room_minor:
         return
-    share = max(0.0, available_minor / buys_minor)
-    for target, worth in changes:
-        if worth > 0:
+    share = max(0.0, room_minor / buys_minor)
+    for target in targets:
+        if target.target_qty > target.current_qty:
             bought = int((target.target_qty - target.current_qty) * share)
-            lots = bought // policy.lot_shares * policy.lot_shares
-            target.clip("cash", target.current_qty + lots)
+            target.clip(rule, target.current_qty + bought // lot * lot)
 
 
 def shares_of(weight: float, nav_minor: int, ticks: int) -> int:

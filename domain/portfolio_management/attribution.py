@@ -315,7 +315,10 @@ def _previous(equity: pl.DataFrame) -> pl.DataFrame:
     return equity.sort("session").select(
         "session",
         pl.col("session").shift(1).alias("opening"),
-        pl.col("nav_minor").shift(1).cast(pl.Float64).alias("opening_nav"),
+        # What was paid in at the open could be invested from then on.
+        (pl.col("nav_minor").shift(1) + pl.col("capital_minor"))
+        .cast(pl.Float64)
+        .alias("opening_nav"),
         (pl.col("commission_minor") + pl.col("spread_cost_minor")).alias("cost_minor"),
     )
 

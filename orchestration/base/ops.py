@@ -8,9 +8,10 @@ has: it is made with the first incident.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from contracts.clock import NS_PER_S, Clock, FixedClock, SystemClock
+from domain.cash_management.transfers import Booking
 from domain.compliance.rules import RuleSet
 from ops_store.connection import sqlite_file_of
 from ops_store.store import OpsStore
@@ -55,3 +56,11 @@ def desk_rules(settings: Settings) -> tuple[RuleSet, ...]:
         return ()
     with incident_store(settings) as store:
         return tuple(store.rule_sets())
+
+
+def all_bookings(store: OpsStore) -> Iterable[Booking]:
+    """Yield every booking of the live ledger in its order."""
+    after = 0
+    while page := store.transfers(after):
+        yield from page
+        after = page[-1].sequence

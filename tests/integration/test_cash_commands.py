@@ -4,8 +4,10 @@ import datetime as dt
 
 import polars as pl
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from cli import cash, statements
 from cli.main import app
 from contracts.clock import datetime_ns
 from domain.cash_management.chart import CASH, account_in, cash_account, chart
@@ -26,9 +28,11 @@ def run(tmp_path, monkeypatch):
         "QUANTIVISTA_HOME": str(tmp_path / "home"),
         "QUANTIVISTA_GO_LIVE_SESSION": "2010-08-19",
         "QUANTIVISTA_NOW": "2010-08-20T20:00:00Z",
-        "COLUMNS": "200",
     }.items():
         monkeypatch.setenv(name, value)
+    # A narrow terminal wraps what the tests look for.
+    for module in (cash, statements):
+        monkeypatch.setattr(module, "console", Console(width=200))
 
     def invoke(*words):
         result = CliRunner().invoke(app, ["cash", *words])

@@ -1,6 +1,7 @@
 """The cut in the graph: what may leave, what comes back, and what a sensor makes of it."""
 
 import datetime as dt
+import re
 import shutil
 
 import dagster as dg
@@ -8,8 +9,10 @@ import msgspec
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from assets.trade_execution import refuse_rebuilds
+from cli.main import app
 from contracts.catalog import DECISION_EVIDENCE
 from contracts.codec import from_json, to_json
 from contracts.envelope import Envelope
@@ -244,3 +247,40 @@ def test_a_book_that_only_backtests_has_no_store_and_no_sensor_runs(tmp_path):
         data = execution_journal(settings).evaluate_tick(dg.build_sensor_context(instance=instance))
     assert "only backtests" in data.skip_message
     assert not (tmp_path / "ops.db").exists()
+
+
+def test_capital_paid_in_and_out_by_two_people_reaches_book_and_ledger(eve, tmp_path, monkeypatch):
+    settings = eve.model_copy(update={"home": tmp_path / "home", "now": EVE + dt.timedelta(1)})
+    shutil.copytree(eve.home, settings.home)
+    for name, value in {
+        "QUANTIVISTA_HOME": str(settings.home),
+        "QUANTIVISTA_GO_LIVE_SESSION": str(LIVE),
+        "QUANTIVISTA_NOW": EVE.isoformat(),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def command(*words):
+        result = CliRunner().invoke(app, list(words))
+        assert result.exception is None, (result.output, result.exception)
+        return " ".join(result.output.split())
+
+    for person, role in (("root-admin", "admin"), ("anna", "operations"), ("ben", "operations")):
+        by = "root-admin"
+        command("people", "grant", person, role, "--as", by)
+    command("cash", "deposit", "50000.00", "--reference", "client 7", "--as", "anna")
+    asked = command("cash", "withdraw", "20000.00", "--reference", "client 8", "--as", "anna")
+    withdrawal, approval = re.search(r"cash pay (\w+) --approval (\w+)", asked).groups()
+    refused = CliRunner().invoke(
+        app, ["cash", "pay", withdrawal, "--approval", approval, "--as", "anna"]
+    )
+    assert refused.exception is not None, "nobody has approved it"
+    command("approvals", "approve", approval, "--reason", "checked", "--as", "ben")
+    command("cash", "pay", withdrawal, "--approval", approval, "--as", "anna")
+    assert run(settings, [(MONTHS[-1], MONTHS[-1])]).success
+    lake = Lake(settings.lake_root)
+    equity = lake.read(("portfolio_management", "equity")).sort("session").row(-1, named=True)
+    assert (equity["session"], equity["capital_minor"]) == (LIVE, 30_000_00)
+    found = lake.read(("cash_management", "reconciliation")).row(-1, named=True)
+    assert found["session"] == LIVE
+    assert found["book_cash_minor"] == found["ledger_cash_minor"] == equity["cash_minor"]
+    assert found["differences"] == "the broker has sent no statement"

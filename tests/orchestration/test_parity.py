@@ -24,6 +24,8 @@ BOOK_GROUPS = {
     "orders": "trade_execution",
     "trades": "trade_execution",
     "cash_entries": "cash_management",
+    "reservations": "cash_management",
+    "verdicts": "compliance",
 }
 
 

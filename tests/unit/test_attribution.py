@@ -54,7 +54,7 @@ FILLS = [
 TRADES = ("session", "instrument_id", "side", "last_px", "notional_minor", "commission_minor",
           "spread_cost_minor")  # fmt: skip
 EQUITY = ("session", "month", "nav_minor", "daily_return", "commission_minor",
-          "spread_cost_minor")  # fmt: skip
+          "spread_cost_minor", "capital_minor")  # fmt: skip
 
 
 def valued():
@@ -73,7 +73,7 @@ def valued():
         nav = cash + sum(value.values())
         positions += [(day, n, v / nav) for n, v in value.items()]
         daily = nav / equity[-1][2] - 1 if equity else None
-        equity.append((day, day.strftime("%Y-%m-01"), nav, daily, commission, spread))
+        equity.append((day, day.strftime("%Y-%m-01"), nav, daily, commission, spread, 0))
     return equity, positions
 
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from contracts.errors import BookError
-from domain.book.market import Executions, Fill
+from domain.book.market import CapitalFlow, Executions, Fill
 from domain.book.policy import book_rules
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState, PendingOrder, Position, value_minor
@@ -390,3 +390,28 @@ def test_a_fill_that_cash_does_not_cover_is_an_overdraft_until_it_is_paid_back()
         ("fee", 1_00),
     ]
     assert closing.cash_minor == -50
+
+
+def test_capital_that_is_paid_in_or_out_is_no_return():
+    state, _ = advance([market(0, {"US.A": bar(10)}), market(1, {"US.A": bar(10)})])
+    flows = (CapitalFlow("D1", 50_000_00), CapitalFlow("W1", -20_000_00))
+    paid = msgspec.structs.replace(market(2, {"US.A": bar(11)}), capital=flows)
+    closing, (events,) = advance([paid], state=state)
+    entries = [(e.debit, e.credit, e.amount_minor, e.reference) for e in events.ledger.entries]
+    assert entries == [
+        ("asset:cash:USD", "equity:capital:USD", 50_000_00, "D1"),
+        ("equity:capital:USD", "asset:cash:USD", 20_000_00, "W1"),
+    ]
+    (equity,) = events.equity
+    assert equity.capital_minor == 30_000_00
+    opened = state.nav_minor + 30_000_00
+    assert equity.daily_return == pytest.approx(closing.nav_minor / opened - 1)
+    assert 0 < equity.daily_return < 0.10
+
+
+def test_capital_counts_in_a_session_of_which_the_vendor_sent_nothing():
+    state, _ = advance([market(0, {"US.A": bar(10)}), market(1, {"US.A": bar(10)})])
+    silent = msgspec.structs.replace(market(2, {}), capital=(CapitalFlow("D1", 1_00),))
+    closing, (events,) = advance([silent], state=state)
+    assert closing.cash_minor == state.cash_minor + 1_00
+    assert events.equity[0].daily_return == pytest.approx(0.0)

@@ -63,7 +63,7 @@ def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
         "122,496",
         "quarantined: outside_range",
         "no evidence of skill",
-        "11,001,",
+        "10,997,",
         "Service, venue and lake agree: 498 orders, 496 fills",
         "Service killed with SIGKILL",
         "+11.55%",

@@ -18,12 +18,11 @@ ordered as (
         benchmark.benchmark_return_percent,
         coalesce(capital.capital_minor, 0) as capital_minor,
         lag(equity.nav_minor) over (order by equity.session) as previous_nav_minor,
-        first_value(equity.nav_minor) over (order by equity.session) as first_nav_minor,
+        -- Compounded, because capital that was paid in or out is no return.
+        product(1 + coalesce(equity.return_percent, 0) / 100) over (order by equity.session)
+            as level,
         first_value(benchmark.benchmark_level) over (order by equity.session)
-            as first_benchmark_level,
-        max(equity.nav_minor) over (
-            order by equity.session rows between unbounded preceding and current row
-        ) as peak_nav_minor
+            as first_benchmark_level
     from equity
     left join benchmark on equity.session = benchmark.session
     left join capital on equity.session = capital.session
@@ -49,9 +48,13 @@ final as (
         distributions_minor,
         return_percent,
         benchmark_return_percent,
-        (nav_minor / first_nav_minor - 1) * 100 as cumulative_return_percent,
+        (level - 1) * 100 as cumulative_return_percent,
         (benchmark_level / first_benchmark_level - 1) * 100 as cumulative_benchmark_percent,
-        (nav_minor / peak_nav_minor - 1) * 100 as drawdown_percent
+        (
+            level / max(level) over (
+                order by session rows between unbounded preceding and current row
+            ) - 1
+        ) * 100 as drawdown_percent
     from ordered
 )
 
