@@ -63,9 +63,11 @@ def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
         "122,496",
         "quarantined: outside_range",
         "no evidence of skill",
-        "10,997,",
-        "Service, venue and lake agree: 498 orders, 496 fills",
+        "10,996,",
+        "Service, venue and lake agree: 493 orders, 491 fills",
         "Service killed with SIGKILL",
+        "Book, live ledger and venue agree on cash",
+        "sums to 0.00",
         "+11.55%",
         "500 neutral, 0 at a cap",
         "marts/quantivista.duckdb",
@@ -73,5 +75,5 @@ def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
     ):
         assert expected in result.output, f"{expected!r} is not in\n{result.output}"
     # The answer of the example: fills over FIX told apart from simulated ones.
-    assert re.search(r"fix\s+│\s+496 ", result.output)
-    assert re.search(r"simulated\s+│\s+1601 ", result.output)
+    assert re.search(r"fix\s+│\s+491 ", result.output)
+    assert re.search(r"simulated\s+│\s+1583 ", result.output)
