@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from cli.doctor_cash import CHECKS
 from cli.doctor_data import DATA
 from cli.doctor_environment import ENVIRONMENT, INSTALLATION
 from cli.doctor_state import STATE
@@ -20,7 +21,7 @@ from orchestration.base.settings import read_settings
 
 P = TypeVar("P")
 # What Postgres holds where it is configured.
-IN_DATABASE = {"dagster", "runs", "ops_store"}
+IN_DATABASE = {"dagster", "runs", "ops_store", "ledger"}
 console = Console()
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
@@ -37,7 +38,7 @@ def examine(*, full: bool = False, port: int = 3000) -> list[Finding]:
     found = [*_run(INSTALLATION, None), *_run(ENVIRONMENT, patient)]
     is_away = any(f.check == "postgres" and f.status is Status.FAIL for f in found)
     # Each would wait a minute for the database, only to say the same again.
-    asked = [entry for entry in STATE if not (is_away and entry[0] in IN_DATABASE)]
+    asked = [entry for entry in (*STATE, *CHECKS) if not (is_away and entry[0] in IN_DATABASE)]
     return [*found, *_run((*asked, *DATA), patient)]
 
 

@@ -4,16 +4,21 @@ import datetime as dt
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from rich.console import Console
 from typer.testing import CliRunner
 
 from cli import cash, statements
+from cli.doctor_cash import CHECKS
+from cli.findings import Patient
 from cli.main import app
 from contracts.clock import datetime_ns
 from domain.cash_management.chart import CASH, account_in, cash_account, chart
 from domain.cash_management.operations import Occasion, deposit, fee
 from domain.cash_management.tables import ladder_frame
 from io_managers.lake import Lake
+from ops_store.connection import open_engine, writing
+from ops_store.tables import LEDGER_ACCOUNTS
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import read_settings
 from tests.unit.statement_cases import balance, camt053, entry, statement
@@ -147,3 +152,35 @@ def test_the_forecast_settles_what_is_open_and_proposes_a_sweep(run):
     assert "300.00" in settles
     assert "sweep" in said
     assert "asset:treasury:USD" in said
+
+
+def cash_findings():
+    patient = Patient(read_settings())
+    return [(one.check, one.status.value) for _, check in CHECKS for one in check(patient)]
+
+
+def test_the_doctor_sums_the_ledger_anew(run):
+    assert cash_findings() == []
+    post(deposit(at("D1"), cash=EUROS, amount_minor=100_00))
+    assert cash_findings() == [("ledger", "ok")]
+    engine = open_engine(read_settings().ops_url)
+    with writing(engine) as connection:
+        more = {"debits_posted": LEDGER_ACCOUNTS.c.debits_posted + 1}
+        one = LEDGER_ACCOUNTS.c.account_id == EUROS
+        connection.execute(sa.update(LEDGER_ACCOUNTS).where(one).values(**more))
+    engine.dispose()
+    assert cash_findings() == [("ledger", "fail")]
+
+
+def test_the_doctor_warns_where_cash_does_not_reconcile(run):
+    settings, month = read_settings(), "2010-08-01"
+    row = {
+        "session": [dt.date(2010, 8, 20)],
+        "month": [month],
+        "agree": [False],
+        "differences": ["x"],
+    }
+    key = ("cash_management", "reconciliation")
+    lake = Lake(settings.lake_root)
+    lake.write(key, pl.DataFrame(row), partition_column="month", partitions=[month])
+    assert cash_findings() == [("cash", "warn")]
