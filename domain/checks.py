@@ -42,9 +42,10 @@ class Verdict(msgspec.Struct, frozen=True):
         return not self.violations
 
 
-def _verdict(
+def verdict_of(
     table: str, partition: str, frame: pl.DataFrame, rules: Iterable[tuple[str, int | bool]]
 ) -> Verdict:
+    """Return the verdict of named rules, each with how many rows break it, or whether."""
     broken = tuple(
         f"{name}: {int(count)} rows" if not isinstance(count, bool) else name
         for name, count in rules
@@ -98,7 +99,7 @@ def check_bars(
         ("session_half_empty", thin.height),
         ("too_many_quarantined", quarantine.height > QUARANTINED_MAX * max(lines, 1)),
     )
-    return _verdict("market_data/bars", partition, bars, rules)
+    return verdict_of("market_data/bars", partition, bars, rules)
 
 
 def _outside(prices: pl.Expr) -> pl.Expr:
@@ -133,7 +134,7 @@ def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
             evaluations.height > 0 and evaluations["model_sha256"].n_unique() > 1,
         ),
     )
-    return _verdict("market_prediction/evaluations", partition, evaluations, rules)
+    return verdict_of("market_prediction/evaluations", partition, evaluations, rules)
 
 
 def check_signals(signals: pl.DataFrame, evaluations: pl.DataFrame, partition: str) -> Verdict:
@@ -163,7 +164,7 @@ def check_signals(signals: pl.DataFrame, evaluations: pl.DataFrame, partition: s
             ),
         ),
     )
-    return _verdict("trading_decision/signals", partition, signals, rules)
+    return verdict_of("trading_decision/signals", partition, signals, rules)
 
 
 def check_decisions(
@@ -224,4 +225,4 @@ def check_decisions(
         ),
         ("other_limits", _count(decisions, ~pl.col("limits_version").is_in(sorted(policy.hashes)))),
     )
-    return _verdict("portfolio_coordination/decisions", partition, decisions, rules)
+    return verdict_of("portfolio_coordination/decisions", partition, decisions, rules)

@@ -14,6 +14,7 @@ import polars as pl
 from contracts.catalog import DECISION_EVIDENCE
 from domain.book.months import broken_links
 from domain.book.policy import BookPolicy
+from domain.cash_management.checks import check_reconciliation, check_trial_balance
 from domain.checks import Verdict, check_bars, check_decisions, check_evaluations, check_signals
 from domain.compliance.completeness import check_alerts, check_position_report, check_statistics
 from domain.compliance.rules import RuleSet
@@ -33,6 +34,8 @@ TRADES = ("trade_execution", "trades")
 STATISTICS = ("compliance", "execution_statistics")
 POSITION_REPORT = ("compliance", "position_report")
 ALERTS = ("compliance", "alerts")
+TRIAL_BALANCE = ("cash_management", "trial_balance")
+CASH_RECONCILIATION = ("cash_management", "reconciliation")
 
 
 class Judge:
@@ -93,6 +96,18 @@ class Judge:
         upto = self._lake.read(STATES).filter(pl.col(MONTH_COLUMN) <= month)
         broken = tuple(f"opening_is_not_closing: {name}" for name in broken_links(upto))
         return Verdict("portfolio_management/book_states", month, upto.height, broken)
+
+    def trial_balance(self, month: str) -> Verdict:
+        """Judge whether the book's ledger adds up at the month's close."""
+        return check_trial_balance(self.month_of(TRIAL_BALANCE, month), month)
+
+    def cash(self, months: Sequence[str]) -> list[Verdict]:
+        """Judge whether book, live ledger and broker agree on cash, as far as each has said."""
+        found = self._lake.read(CASH_RECONCILIATION)
+        return [
+            check_reconciliation(found.filter(pl.col(MONTH_COLUMN) == month), month)
+            for month in months
+        ]
 
     def statistics(self, months: Sequence[str]) -> list[Verdict]:
         """Judge whether the execution statistics account for every order and trade."""

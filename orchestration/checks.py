@@ -10,6 +10,7 @@ from io_managers.expectations import BarsSuite, Outcome, check_names
 from io_managers.verdicts import (
     ALERTS,
     BARS,
+    CASH_RECONCILIATION,
     DECISIONS,
     EVALUATIONS,
     ORDERS,
@@ -17,6 +18,7 @@ from io_managers.verdicts import (
     SIGNALS,
     STATES,
     STATISTICS,
+    TRIAL_BALANCE,
     Judge,
 )
 
@@ -46,6 +48,16 @@ def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinitio
         _check(
             judge, STATES, "unbroken", _each(judge.chain),
             "Each month opens with what the one before it closed with.",
+        ),
+        _check(
+            judge, TRIAL_BALANCE, "adds_up", _each(judge.trial_balance),
+            "Debits are credits, posted and reserved, and no cash is lacking.",
+        ),
+        _check(
+            judge, CASH_RECONCILIATION, "agrees", judge.cash,
+            "Book, live ledger and broker agree on cash, as far as each has said.",
+            # Before go-live there is nothing to agree on, and that passes.
+            months_from=ORDERS,
         ),
         _check(
             judge, STATISTICS, "complete", judge.statistics,
