@@ -1,5 +1,6 @@
 """Workflow 14, outside the book: the live ledger, what it proves, what has yet to settle."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 import dagster as dg
@@ -7,7 +8,7 @@ import polars as pl
 
 from domain.book.live_cash import other_entries, reports_of, reservations_of
 from domain.book.policy import BookPolicy
-from domain.cash_management.live import settlements
+from domain.cash_management.live import restated, settlements
 from domain.cash_management.tables import (
     BREAKS_SCHEMA,
     LADDER_SCHEMA,
@@ -22,12 +23,12 @@ from domain.cash_management.tables import (
 from domain.identity import with_event_ids
 from domain.trade_execution.differences import broker_findings
 from domain.trade_execution.reconcile import BrokerStatement, session_differences
-from ops_store.records import CashPlan
 from ops_store.store import OpsStore
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.ops import all_bookings, ops_store
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
+from sources.venue_reports import all_reports, venue_reports_frame
 
 LOGIC_VERSION = "cash-1"
 BROKER_ACCOUNT = "broker"
@@ -53,11 +54,15 @@ def cash_management_assets(
     def ledger(
         context: dg.AssetExecutionContext, cash_entries: pl.DataFrame, venue_reports: pl.DataFrame
     ) -> pl.DataFrame:
+        del venue_reports  # a copy up to this month; what is booked is what the store holds
         with ops_store(settings) as store:
             if store is None or store.opening(book=settings.book) is None:
                 return pl.DataFrame(schema=LEDGER_SCHEMA)
-            book_live(store, settings, policy, cash_entries, venue_reports)
-            return bookings_frame(all_bookings(store), list(context.partition_keys))
+            keys = list(context.partition_keys)
+            until = months.time_window_for_partition_key(keys[-1]).end.date()
+            every = months.get_partition_keys()
+            book_live(store, settings, policy, cash_entries, until - dt.timedelta(days=1), every)
+            return bookings_frame(all_bookings(store), keys)
 
     @lake_asset(
         "14", "trial_balance", primary_key=["month", "account_id"], kinds={"polars"},
@@ -166,15 +171,42 @@ def book_live(
     settings: Settings,
     policy: BookPolicy,
     cash_entries: pl.DataFrame,
-    venue_reports: pl.DataFrame,
+    until: dt.date,
+    months: Sequence[str],
 ) -> None:
-    """Book in the live ledger what reports and corporate actions have moved; none of it twice."""
+    """Book in the live ledger what reports and corporate actions have moved; none of it twice.
+
+    Parameters
+    ----------
+    store : OpsStore
+        Holds the ledger, and all reports in the journal's order: what an order's end releases
+        depends on its fills, which may lie in the month after it.
+    settings : Settings
+        The environment.
+    policy : BookPolicy
+        The book's, for its currency.
+    cash_entries : pl.DataFrame
+        What the book booked up to ``until``.
+    until : date
+        The last day of which ``cash_entries`` speaks.
+    months : sequence of str
+        All months that reports may be of.
+    """
+    opening = store.opening(book=settings.book)
+    if opening is None:
+        return
     issued = [event for event in store.issued(book=settings.book) if event.delta_qty]
     booked = store.find_transfers({event.cash_reservation_id for event in issued})
     reservations = reservations_of(issued, booked, policy.currency)
-    groups = settlements(reports_of(venue_reports), reservations, policy.currency)
+    reports = reports_of(venue_reports_frame(all_reports(store), months))
     opens_ns = {entry.session: entry.open_ns for entry in settings.session_times()}
-    if settings.go_live_session is not None:
-        accounts, others = other_entries(cash_entries, settings.go_live_session, opens_ns)
-        store.carry_out(CashPlan(accounts, others, {}))
+    accounts, entries = other_entries(
+        cash_entries, dt.date.fromisoformat(opening.session), opens_ns
+    )
+    until_ns = max((at_ns for day, at_ns in opens_ns.items() if day <= until), default=0)
+    store.create_accounts(accounts)
+    groups = (
+        *restated(entries, all_bookings(store), until_ns),
+        *settlements(reports, reservations, policy.currency),
+    )
     store.settle(groups, currency=policy.currency)

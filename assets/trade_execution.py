@@ -179,7 +179,11 @@ def cash_plan(
     opening: BookOpening,
     requests: Sequence[IssueRequest],
 ) -> CashPlan:
-    """Return what the live ledger books with these decisions: reservations, at first all else."""
+    """Return what the live ledger books with these decisions: reservations, at first all else.
+
+    What it holds already stands as it was booked, as an issued decision does: a book that was
+    stepped again meanwhile may reserve other amounts for it.
+    """
     frozen = store.opening(book=settings.book) or opening
     closes_ns = {entry.session.isoformat(): entry.close_ns for entry in settings.session_times()}
     planned = handoff_cash(
@@ -187,7 +191,9 @@ def cash_plan(
         BookState.from_text(opening.state),
         {request.decision.envelope.event_id for request in requests}, policy.currency,
     )  # fmt: skip
-    return CashPlan(planned.accounts, planned.transfers, planned.reserved_minor)
+    known = store.find_transfers([one.id for one in planned.transfers])
+    fresh = tuple(one for one in planned.transfers if one.id not in known)
+    return CashPlan(planned.accounts, fresh, planned.reserved_minor)
 
 
 def attest(

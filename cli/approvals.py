@@ -63,5 +63,6 @@ def _decide(approval: str, reason: str, as_: str, *, is_granted: bool) -> None:
     with acting(read_settings(), as_) as (store, by):
         done = store.decide_approval(approval, by=by, is_granted=is_granted, reason=reason)
     console.print(
-        f"{done.approval_id[:ID_CHARS]} is {done.state}: {done.action} of {done.subject}."
+        f"{done.approval_id[:ID_CHARS]} is {done.state}: {done.action} of {done.subject}.",
+        markup=False,
     )

@@ -17,6 +17,7 @@ from domain.cash_management.balances import trial_balance
 from domain.cash_management.chart import CASH, account_in
 from domain.cash_management.forecast import ExpectedFlow, TargetBand, proposals
 from domain.cash_management.forecast import forecast as project
+from domain.cash_management.transfers import TIME_NS_MAX
 from io_managers.lake import Lake
 from orchestration.base.ops import ops_store
 from orchestration.base.settings import Settings, read_settings
@@ -211,4 +212,7 @@ def _money(minor: int) -> str:
 
 
 def _ns(instant: dt.datetime | None) -> int | None:
-    return None if instant is None else datetime_ns(instant.replace(tzinfo=dt.UTC))
+    # What is later than any instant of the ledger is the same as its last one.
+    return (
+        None if instant is None else min(datetime_ns(instant.replace(tzinfo=dt.UTC)), TIME_NS_MAX)
+    )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.acting import As, acting
@@ -39,7 +40,7 @@ def listed(
         return
     table = Table("person", "roles")
     for person in found:
-        table.add_row(person.person_id, ", ".join(sorted(person.roles)))
+        table.add_row(escape(person.person_id), ", ".join(sorted(person.roles)))
     console.print(table)
 
 
@@ -48,7 +49,7 @@ def grant(person: Name, role: RoleName, as_: As = "") -> None:
     """Give somebody a role. The first admin takes the role; after that nobody grants their own."""
     with acting(read_settings(), as_) as (store, by):
         after = store.grant_role(person, role, by=by)
-    console.print(f"{person} is now {', '.join(sorted(after.roles))}.")
+    console.print(f"{person} is now {', '.join(sorted(after.roles))}.", markup=False)
 
 
 @app.command()
@@ -56,4 +57,5 @@ def revoke(person: Name, role: RoleName, as_: As = "") -> None:
     """Take a role away from somebody."""
     with acting(read_settings(), as_) as (store, by):
         after = store.revoke_role(person, role, by=by)
-    console.print(f"{person} is now {', '.join(sorted(after.roles)) or 'without a role'}.")
+    roles = ", ".join(sorted(after.roles)) or "without a role"
+    console.print(f"{person} is now {roles}.", markup=False)

@@ -7,13 +7,23 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.acting import As, acting
 from contracts.errors import ConfigurationError
+from domain.book.policy import BookPolicy
 from domain.compliance.audit_export import instant
+from domain.compliance.errors import RuleSetError
 from domain.compliance.people import Action
-from domain.compliance.rules import TICKS_PER_UNIT, RuleSet, Stage, in_force, read_rules
+from domain.compliance.rules import (
+    TICKS_PER_UNIT,
+    RuleSet,
+    Stage,
+    in_force,
+    read_rules,
+    require_currency,
+)
 from domain.compliance.what_if import occasions_of, summary
 from io_managers.lake import Lake
 from orchestration.base.ops import clock_of
@@ -27,7 +37,17 @@ File = Annotated[Path, typer.Argument(help="The rule set, in TOML; see docs/comp
 
 
 def _read(path: Path) -> RuleSet:
-    return read_rules(path.read_text(encoding="utf-8"))
+    try:
+        return read_rules(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise RuleSetError(f"{path} is no text: {error}.", remedy="save it as UTF-8") from error
+
+
+def _proposed(path: Path) -> RuleSet:
+    """Return a rule set that is to apply: one in another currency would stop book and service."""
+    rule_set = _read(path)
+    require_currency(rule_set, BookPolicy().currency)
+    return rule_set
 
 
 @app.command("list")
@@ -43,7 +63,7 @@ def listed() -> None:
     table = Table("version", "name", "effective", "rules", "in force")
     for one in found:
         table.add_row(
-            one.version[:ID_CHARS], one.name, instant(one.effective_ns)[:16] + "Z",
+            one.version[:ID_CHARS], escape(one.name), instant(one.effective_ns)[:16] + "Z",
             str(len(one.rules)), "yes" if one == current else "",
         )  # fmt: skip
     console.print(table)
@@ -56,7 +76,7 @@ def propose(
     as_: As = "",
 ) -> None:
     """Ask a second person to approve a rule set."""
-    rule_set = _read(file)
+    rule_set = _proposed(file)
     with acting(read_settings(), as_) as (store, by):
         asked = store.request_approval(
             Action.RULE_CHANGE, rule_set, subject=rule_set.name, by=by, reason=reason
@@ -71,7 +91,7 @@ def apply(
     as_: As = "",
 ) -> None:
     """Store an approved rule set; it applies from its own instant on."""
-    rule_set = _read(file)
+    rule_set = _proposed(file)
     with acting(read_settings(), as_) as (store, by):
         store.change_rules(rule_set, store.approval_id(approval), by=by)
     console.print(
@@ -110,5 +130,5 @@ def what_if(
     for one in found.tallies:
         counts = (one.n_pass, one.n_warn, one.n_block, one.n_alone, one.n_unknown)
         examples = " ".join(name[:ID_CHARS] for name in one.examples)
-        table.add_row(one.rule_id, one.kind, *(f"{count:,}" for count in counts), examples)
+        table.add_row(escape(one.rule_id), one.kind, *(f"{count:,}" for count in counts), examples)
     console.print(table)

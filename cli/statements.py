@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assets.cash_management import BREAKS_OWNER
-from contracts.errors import ConfigurationError
+from contracts.errors import ConfigurationError, ReconciliationError
 from domain.cash_management.balances import EFFECTS
 from domain.cash_management.breaks import Break, age_sessions
 from domain.cash_management.cash_items import CashItem
@@ -47,12 +47,24 @@ def load(
         for refused in read.refused:
             console.print(f"refused: {refused.reason}: {refused.message}", markup=False)
         if read.statements:
-            _match(store, settings, account)
+            _match(store, settings, account, {page.account for page in read.statements})
 
 
-def _match(store: OpsStore, settings: Settings, account: str) -> None:
-    """Match everything that the bank ever said with everything that the ledger holds."""
-    final = [page for page in store.statements() if page.kind == "statement"]
+def _match(store: OpsStore, settings: Settings, account: str, at_bank: set[str]) -> None:
+    """Match what the bank ever said of an account with everything that the ledger holds of it."""
+    if account not in store.balances([account]):
+        raise ReconciliationError(
+            f"The file is kept, and matched with nothing: the ledger has no account {account!r}.",
+            remedy="load it again with one that `quantivista cash balances` lists",
+        )
+    if len(at_bank) > 1:
+        raise ReconciliationError(
+            f"The file is kept, and is of {len(at_bank)} accounts at the bank, which are not one "
+            f"account of the ledger: {', '.join(sorted(at_bank))}.",
+            remedy="load a file for each",
+        )
+    pages = [page for name in at_bank for page in store.statements(account=name)]
+    final = [page for page in pages if page.kind == "statement"]
     bank = [
         msgspec.structs.replace(item, account=account)
         for page in final

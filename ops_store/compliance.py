@@ -19,6 +19,7 @@ from domain.compliance.approvals import (
 from domain.compliance.errors import (
     ApprovalMissingError,
     ApprovalUsedError,
+    ComplianceError,
     RuleSetError,
     SegregationError,
 )
@@ -28,6 +29,8 @@ from ops_store.tables_compliance import APPROVALS, PEOPLE_ROLES, RULE_SETS
 
 # Shorter prefixes of an id are not accepted: they would soon be ambiguous.
 PREFIX_CHARS_MIN = 6
+# As many as a column holds.
+PERSON_CHARS_MAX = 64
 
 
 def people(connection: sa.Connection) -> list[Person]:
@@ -52,7 +55,16 @@ def grant(connection: sa.Connection, person_id: str, role: Role, *, by: str, now
     ------
     PermissionDeniedError, SegregationError
         When the one who grants may not, or the roles do not go together.
+    ComplianceError
+        When the id is none that a person can be told by.
     """
+    if not (
+        person_id.isprintable() and 0 < len(person_id.strip()) == len(person_id) <= PERSON_CHARS_MAX
+    ):
+        raise ComplianceError(
+            f"{person_id[:PERSON_CHARS_MAX]!r} is no person's id.",
+            remedy=f"write 1 to {PERSON_CHARS_MAX} printable characters, no space around them",
+        )
     before = person(connection, person_id)
     is_first = not people(connection)
     if is_first and not (role is Role.ADMIN and by == person_id):

@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.cash_management.accounts import Account, AccountKind, AccountResult, Limit
-from domain.cash_management.chart import CASH, account_in, account_of
+from domain.cash_management.chart import CASH, OVERDRAFT, account_in, account_of
 from domain.cash_management.ledger import LedgerState, apply, open_accounts
-from domain.cash_management.live import lacking_minor, late, overdraft_of
+from domain.cash_management.live import lacking_minor, late, overdraft_of, repayment_of
 from domain.cash_management.refusals import is_text_well_formed
 from domain.cash_management.transfers import (
     Booking,
@@ -43,6 +43,11 @@ _IN_CHUNK = 1_000
 # Of one statement of many reports; what is refused is looked at by itself.
 GROUPS_PER_BATCH = 1_000
 _BOOKED = (Outcome.OK, Outcome.EXISTS)
+_RESERVATION_ENDED = {
+    Outcome.PENDING_TRANSFER_EXPIRED,
+    Outcome.PENDING_TRANSFER_ALREADY_POSTED,
+    Outcome.PENDING_TRANSFER_ALREADY_VOIDED,
+}
 
 _TRANSFER = LEDGER_TRANSFERS.c
 _RESERVATION = LEDGER_RESERVATIONS.c
@@ -115,6 +120,8 @@ def settle(
 ) -> int:
     """Book what happened, whatever is reserved or there; return how many groups were new.
 
+    What was overdrawn is paid back at the end, as far as the cash reaches, as in the book.
+
     Raises
     ------
     ReservationRefusedError
@@ -129,7 +136,18 @@ def settle(
         for group in chunk:
             if group[0].id in refused:
                 _settle_otherwise(connection, group, currency, now_ns)
+    _repay(connection, currency, now_ns)
     return len(new)
+
+
+def _repay(connection: sa.Connection, currency: str, now_ns: int) -> None:
+    cash, overdraft = account_in(CASH, currency), account_in(OVERDRAFT, currency)
+    found = find_accounts(connection, [cash, overdraft])
+    if len(found) < 2:
+        return
+    repaid = repayment_of(found[overdraft], found[cash].available_minor, now_ns)
+    if repaid is not None:
+        post(connection, [repaid], now_ns=now_ns)
 
 
 def _settle_otherwise(
@@ -138,7 +156,7 @@ def _settle_otherwise(
     """Book a group that was refused: past its reservation, or beyond the cash there is."""
     results, _ = post(connection, group, now_ns=now_ns)
     outcomes = {one.outcome for one in results}
-    if Outcome.PENDING_TRANSFER_EXPIRED in outcomes:
+    if outcomes & _RESERVATION_ENDED:
         group = late(group)
         results, _ = post(connection, group, now_ns=now_ns)
         outcomes = {one.outcome for one in results}

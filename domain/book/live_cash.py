@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -18,13 +19,15 @@ from domain.book.state import BookState, PendingOrder, price_ticks, value_minor
 from domain.cash_management.accounts import Account
 from domain.cash_management.balances import EFFECTS
 from domain.cash_management.chart import CASH, FEE, OVERDRAFT, account_in, account_of
-from domain.cash_management.live import GRACE_NS, Report, opening_transfers
+from domain.cash_management.live import GRACE_NS, Report, entry_id, opening_transfers
 from domain.cash_management.transfers import Booking, Transfer
 from domain.market_data.sessions import SessionTimes
 
 CAPITAL_CAUSES = frozenset({"deposit", "withdrawal"})
 # What the ledger learns from execution's reports, and not from the book.
 _FROM_REPORTS = frozenset({"trade", "fee", "capital", "overdraft", "overdraft_repaid"})
+# What an entry of the book says, besides its session.
+_SAID = ("cause", "reference", "debit", "credit", "amount_minor", "currency")
 
 
 class HandoffCash(msgspec.Struct, frozen=True):
@@ -135,30 +138,34 @@ def reports_of(venue_reports: pl.DataFrame) -> list[Report]:
 
 
 def other_entries(
-    cash_entries: pl.DataFrame, go_live: dt.date, opens_ns: Mapping[dt.date, int]
+    cash_entries: pl.DataFrame, went_live: dt.date, opens_ns: Mapping[dt.date, int]
 ) -> tuple[tuple[Account, ...], tuple[Transfer, ...]]:
-    """Return what the book booked since go-live that no report tells of: corporate actions.
+    """Return what the book booked since it went live that no report tells of: corporate actions.
 
     Parameters
     ----------
     cash_entries : pl.DataFrame
-        ``cash_management/cash_entries``; an entry keeps its id.
-    go_live : date
-        The first session that a broker executed.
+        ``cash_management/cash_entries``. An entry's id there depends on what else its session
+        holds, and on the policy; here it is what the entry says, and which one of its kind it is.
+    went_live : date
+        The session of the frozen state: what came before is in its balances.
     opens_ns : mapping of date to int
         The open of each session, UTC: when an entry takes effect.
     """
     rows = cash_entries.filter(
-        (pl.col("session") >= go_live) & ~pl.col("cause").is_in(list(_FROM_REPORTS))
+        (pl.col("session") > went_live) & ~pl.col("cause").is_in(list(_FROM_REPORTS))
     ).sort("session", "sequence")
     accounts: dict[str, Account] = {}
     transfers = []
+    seen: Counter[tuple[object, ...]] = Counter()
     for row in rows.iter_rows(named=True):
         for name in (row["debit"], row["credit"]):
             accounts[name] = account_of(name, row["currency"])
+        said = (row["session"].isoformat(), *(row[name] for name in _SAID))
+        seen[said] += 1
         transfers.append(
             Transfer(
-                id=row["event_id"],
+                id=entry_id((*said, seen[said])),
                 debit_account=row["debit"],
                 credit_account=row["credit"],
                 amount_minor=row["amount_minor"],

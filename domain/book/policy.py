@@ -14,6 +14,7 @@ from domain.compliance.rules import (
     RuleSet,
     SectorConcentration,
     in_force,
+    require_currency,
 )
 
 Concentration = NameConcentration | SectorConcentration | GrossLeverage
@@ -70,10 +71,17 @@ class BookPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Return the policy of an instant: with the desk's rule set that is in force, if any.
 
         What was approved later is no part of an earlier decision, nor of its identity.
+
+        Raises
+        ------
+        RuleSetError
+            When the one in force is in another currency.
         """
         if not self.desk:
             return self
         chosen = in_force(self.desk, now_ns)
+        if chosen is not None:
+            require_currency(chosen, self.currency)
         return msgspec.structs.replace(self, desk=() if chosen is None else (chosen,))
 
     def weight_max(self, kind: type[Concentration]) -> float:
@@ -89,9 +97,13 @@ class BookPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hashes(self) -> frozenset[str]:
-        """The hash of the policy at every instant."""
-        instants = (-1, *(one.effective_ns for one in self.desk))
-        return frozenset(self.at(instant).hash for instant in instants)
+        """The hash of the policy at every instant, and with every set that was in force once.
+
+        Of two sets from the same instant on only the later one applies now; decisions that were
+        issued under the other stand.
+        """
+        desks = ((), *((one,) for one in self.desk))
+        return frozenset(msgspec.structs.replace(self, desk=desk).hash for desk in desks)
 
     @property
     def hash(self) -> str:

@@ -135,7 +135,9 @@ def verdict_rows(
             continue
         rows.append(
             VerdictRow(
-                event_id=digest((order.decision_id, str(STAGE), verdict.rule_id)),
+                event_id=digest(
+                    (order.decision_id, str(STAGE), verdict.rule_version, verdict.rule_id)
+                ),
                 session=market.session,
                 decision_id=order.decision_id,
                 instrument_id=instrument_id,

@@ -16,14 +16,20 @@ from contracts.envelope import digest
 from domain.cash_management.accounts import Account, Totals
 from domain.cash_management.chart import CASH, FEE, OPENING, OVERDRAFT, account_in, account_of
 from domain.cash_management.operations import Occasion, release, settle_fill
-from domain.cash_management.transfers import Transfer, TransferKind
+from domain.cash_management.transfers import Booking, Transfer, TransferKind
 
 # Ids of a fill's legs begin with this much of a digest, and add which leg they are.
 FILL_ID_CHARS = 40
+# Ids of what the book says besides its trades begin so; what is booked again has a number.
+ENTRY_PREFIX = "entry:"
+_AGAIN = "#"
 # A reservation whose order nobody ever reports on lapses; a report may be days late.
 GRACE_NS = 7 * 24 * 3_600 * NS_PER_S
+_MOVES = frozenset({TransferKind.SINGLE, TransferKind.POST})
 FILL, BUST, CORRECTED = "fill", "bust", "G"
-ENDS = frozenset({"rejected", "canceled", "expired"})
+# Reports after which nothing more happens to an order, whoever ended it: the broker, the risk gate
+# that refused it, or a person who found out what became of it.
+ENDS = frozenset({"rejected", "canceled", "expired", "refused", "unreached", "resolved"})
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +60,64 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def fill_id(session: dt.date, cl_ord_id: str, exec_id: str) -> str:
     """Return the id that the transfers of one execution begin with."""
     return digest((session.isoformat(), cl_ord_id, exec_id))[:FILL_ID_CHARS]
+
+
+def entry_id(said: tuple[object, ...]) -> str:
+    """Return the id of an entry of the book in the live ledger; see ``restated``."""
+    return ENTRY_PREFIX + digest(said)[:FILL_ID_CHARS]
+
+
+def restated(
+    entries: Iterable[Transfer], bookings: Iterable[Booking], until_ns: int
+) -> tuple[tuple[Transfer, ...], ...]:
+    """Return what brings the entries that the ledger holds to those that the book has now.
+
+    History may change after an entry was booked: a corporate action is corrected, or a late report
+    changes what was held. What the book does not say any more is taken back, what it says anew is
+    booked; both as groups for the ledger.
+
+    Parameters
+    ----------
+    entries : iterable of Transfer
+        The book's, each with an ``entry_id``.
+    bookings : iterable of Booking
+        The live ledger's.
+    until_ns : int
+        The entries speak of what took effect up to then, UTC; what came later stays.
+    """
+    wanted = {one.id: one for one in entries}
+    standing: dict[str, Transfer] = {}
+    times: dict[str, int] = {}
+    for booking in bookings:
+        transfer = booking.transfer
+        if transfer.id.startswith(ENTRY_PREFIX):
+            name = transfer.id.split(_AGAIN)[0]
+            if transfer.reverses:
+                standing.pop(name, None)
+            else:
+                standing[name] = transfer
+                times[name] = times.get(name, 0) + 1
+    groups = [
+        (_entry_taken_back(one),)
+        for name, one in standing.items()
+        if name not in wanted and one.event_time_ns <= until_ns
+    ]
+    for name, entry in wanted.items():
+        if name not in standing:
+            again = f"{_AGAIN}{times[name]}" if name in times else ""
+            groups.append((msgspec.structs.replace(entry, id=f"{name}{again}"),))
+    return tuple(groups)
+
+
+def _entry_taken_back(booked: Transfer) -> Transfer:
+    return msgspec.structs.replace(
+        booked,
+        id=f"{booked.id}{_AGAIN}undone",
+        debit_account=booked.credit_account,
+        credit_account=booked.debit_account,
+        cause="restated",
+        reverses=booked.id,
+    )
 
 
 def opening_transfers(
@@ -218,14 +282,17 @@ def _released(
 def lacking_minor(transfers: Iterable[Transfer], cash: str, available_minor: int) -> int:
     """Return by how much transfers would overdraw a cash account; zero or less when they do not.
 
-    What settles a reservation takes nothing that is available: it was set aside before.
+    They are booked one after the other: what counts is the lowest that the cash falls to on the
+    way. What settles a buy's reservation takes nothing that is available: it was set aside before.
     """
-    leaving_minor = sum(
-        one.amount_minor * ((one.credit_account == cash) - (one.debit_account == cash))
-        for one in transfers
-        if one.kind is TransferKind.SINGLE
-    )
-    return leaving_minor - available_minor
+    left_minor = lowest_minor = available_minor
+    for one in transfers:
+        if one.debit_account == cash and one.kind in _MOVES:
+            left_minor += one.amount_minor
+        elif one.credit_account == cash and one.kind is TransferKind.SINGLE:
+            left_minor -= one.amount_minor
+        lowest_minor = min(lowest_minor, left_minor)
+    return -lowest_minor
 
 
 def overdraft_of(group: Sequence[Transfer], amount_minor: int, currency: str) -> Transfer:
@@ -246,15 +313,33 @@ def overdraft_of(group: Sequence[Transfer], amount_minor: int, currency: str) ->
     )
 
 
-def late(group: Sequence[Transfer]) -> tuple[Transfer, ...]:
-    """Return a group for after its reservation has lapsed: what was to be posted moves by itself.
+def repayment_of(overdraft: Account, available_minor: int, at_ns: int) -> Transfer | None:
+    """Return what pays an overdraft back as far as cash reaches; None when there is nothing to.
 
-    A release needs nothing any more.
+    Its id follows from what was paid back before.
+    """
+    amount_minor = min(overdraft.balance_minor, available_minor)
+    if amount_minor <= 0:
+        return None
+    return Transfer(
+        id=digest(("overdraft_repaid", overdraft.id, overdraft.debits_posted)),
+        debit_account=overdraft.id,
+        credit_account=account_in(CASH, overdraft.currency),
+        amount_minor=amount_minor,
+        currency=overdraft.currency,
+        event_time_ns=at_ns,
+        cause="overdraft_repaid",
+        reference="repaid",
+    )
+
+
+def late(group: Sequence[Transfer]) -> tuple[Transfer, ...]:
+    """Return a group for after its reservation has ended: what was to be posted moves by itself.
+
+    The ids stay, so that a bust finds what it takes back. A release needs nothing any more.
     """
     legs = [
-        msgspec.structs.replace(
-            leg, id=f"{leg.id}:late", kind=TransferKind.SINGLE, pending_id="", link=""
-        )
+        msgspec.structs.replace(leg, kind=TransferKind.SINGLE, pending_id="", link="")
         for leg in group
         if leg.kind is not TransferKind.VOID
     ]

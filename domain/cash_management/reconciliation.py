@@ -48,7 +48,9 @@ def reconcile_cash(
     Parameters
     ----------
     sessions : sequence of (date, int, int)
-        Each session with its open and close, UTC nanoseconds; ascending.
+        Each session with the instants between which what takes effect belongs to it, the first
+        excluded, the second included, UTC nanoseconds; ascending. A venue reports before the open
+        and after the close, too.
     book_cash_minor, book_change_minor : mapping of date to int
         The book's cash at the close, and what trades and fees changed of it.
     bookings : iterable of Booking
@@ -61,14 +63,14 @@ def reconcile_cash(
     booked = list(bookings)
     moves = [_move(booking, currency) for booking in booked]
     rows = []
-    for session, open_ns, close_ns in sessions:
+    for session, after_ns, until_ns in sessions:
         if session not in book_cash_minor:
             continue
-        ledger_minor = sum(amount for at_ns, _, amount in moves if at_ns <= close_ns)
+        ledger_minor = sum(amount for at_ns, _, amount in moves if at_ns <= until_ns)
         ledger_change_minor = sum(
             amount
             for at_ns, cause, amount in moves
-            if open_ns <= at_ns <= close_ns and cause in _TRADING
+            if after_ns < at_ns <= until_ns and cause in _TRADING
         )
         book_minor, changed_minor = book_cash_minor[session], book_change_minor.get(session, 0)
         stated_minor = broker_change_minor.get(session)
@@ -94,7 +96,7 @@ def reconcile_cash(
                 differences="; ".join(differences)
                 or ("" if stated_minor is not None else "the broker has sent no statement"),
                 ledger_digest=digest(
-                    [one.transfer.id for one in booked if one.transfer.event_time_ns <= close_ns]
+                    [one.transfer.id for one in booked if one.transfer.event_time_ns <= until_ns]
                 ),
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -250,12 +251,29 @@ def reconciliation_frame(
         )
         for statement in statements
     }
+    went_live_ns = min(one.transfer.event_time_ns for one in bookings)
     rows = reconcile_cash(
-        [(one.session, one.open_ns, one.close_ns) for one in times if one.session >= go_live],
+        [
+            window
+            for window in _windows(times)
+            # Of sessions up to its opening the ledger knows no movement.
+            if window[0] >= go_live and window[1] >= went_live_ns
+        ],
         dict(equity.select("session", "cash_minor").iter_rows()),
         changes, bookings, stated, currency,
     )  # fmt: skip
     return _frame(rows)
+
+
+def _windows(times: Sequence[SessionTimes]) -> list[tuple[dt.date, int, int]]:
+    """Return each session but the last, and what belongs to it: until half-way to the next open."""
+    found = []
+    after_ns = 0
+    for one, following in itertools.pairwise(times):
+        until_ns = (one.close_ns + following.open_ns) // 2
+        found.append((one.session, after_ns, until_ns))
+        after_ns = until_ns
+    return found
 
 
 def _frame(rows: Sequence[CashReconciliation]) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from domain.compliance.errors import RuleSetError
 
 TICKS_PER_UNIT = 10_000
 BPS = 10_000
+NAME_CHARS_MAX = 64
 
 
 class Stage(enum.StrEnum):
@@ -207,8 +208,8 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Raises
     ------
     RuleSetError
-        When two rules share an id, a limit is not a positive number, a rule limits nothing, or the
-        instant has no UTC offset.
+        When two rules share an id, a limit is not a positive number, a rule limits nothing, a name
+        or id is empty, too long or not printable, or the instant has no UTC offset.
     """
 
     name: str
@@ -223,6 +224,12 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 f"effective={self.effective} has no UTC offset.",
                 remedy="write e.g. 2010-08-19T00:00:00Z",
             )
+        for name in (self.name, *(rule.rule_id for rule in self.rules)):
+            if len(name) > NAME_CHARS_MAX or not name.isprintable() or not self.name:
+                raise RuleSetError(
+                    f"{name[:NAME_CHARS_MAX]!r} is no name for a rule set or a rule.",
+                    remedy=f"write 1 to {NAME_CHARS_MAX} printable characters",
+                )
         seen: set[str] = set()
         for rule in self.rules:
             if not rule.rule_id or rule.rule_id in seen:
@@ -282,6 +289,21 @@ def read_rules(text: str) -> RuleSet:
         raise RuleSetError(
             f"Not a valid rule set: {error}.", remedy="see docs/compliance-rules.md"
         ) from error
+
+
+def require_currency(rule_set: RuleSet, currency: str) -> None:
+    """Refuse a rule set whose money is of another currency: its limits would mean something else.
+
+    Raises
+    ------
+    RuleSetError
+        Naming both.
+    """
+    if rule_set.currency != currency:
+        raise RuleSetError(
+            f"Rule set {rule_set.name!r} is in {rule_set.currency}, the book in {currency}.",
+            remedy=f'write currency = "{currency}", and its amounts in it',
+        )
 
 
 def in_force(rule_sets: Iterable[RuleSet], at_ns: int) -> RuleSet | None:

@@ -9,10 +9,8 @@ import polars as pl
 
 from contracts.errors import HandoffRefusedError
 from domain.book.targets import pending_actions
+from domain.cash_management.live import ENDS
 from domain.market_data.reference import CorporateAction
-
-# Reports after which nothing more happens to an order.
-TERMINAL = frozenset({"rejected", "canceled", "expired", "refused", "unreached", "resolved"})
 
 
 def decisions_to_issue(
@@ -109,7 +107,7 @@ def require_settled(earlier: Iterable[str], reports: Iterable[tuple[str, str, in
     HandoffRefusedError
         When the fate of an earlier decision is not known yet.
     """
-    ended = {decision for decision, kind, leaves in reports if kind in TERMINAL or leaves == 0}
+    ended = {decision for decision, kind, leaves in reports if kind in ENDS or leaves == 0}
     unknown = sorted(set(earlier) - ended)
     if unknown:
         raise HandoffRefusedError(

@@ -13,6 +13,7 @@ from cli.doctor_cash import CHECKS
 from cli.findings import Patient
 from cli.main import app
 from contracts.clock import datetime_ns
+from contracts.errors import ReconciliationError
 from domain.cash_management.chart import CASH, account_in, cash_account, chart
 from domain.cash_management.operations import Occasion, deposit, fee
 from domain.cash_management.tables import ladder_frame
@@ -72,6 +73,8 @@ def test_balances_now_and_as_they_were(run):
     assert "990.50" in now
     assert "Debits equal credits." in now
     assert "990.50" not in run("balances", "--as-of", "2010-08-19T11:59:59")
+    assert "990.50" in run("balances", "--as-of", "2300-01-01T00:00:00")
+    assert "990.50" not in run("balances", "--as-of", "1900-01-01T00:00:00")
 
 
 def test_a_statement_is_matched_and_a_difference_is_a_break_until_it_is_gone(run, tmp_path):
@@ -184,3 +187,34 @@ def test_the_doctor_warns_where_cash_does_not_reconcile(run):
     lake = Lake(settings.lake_root)
     lake.write(key, pl.DataFrame(row), partition_column="month", partitions=[month])
     assert cash_findings() == [("cash", "warn")]
+
+
+def test_an_account_that_the_ledger_lacks_is_refused_before_anything_is_a_break(run, tmp_path):
+    post(deposit(at("D1", "E2E-1"), cash=EUROS, amount_minor=100_00))
+    file = tmp_path / "statement.xml"
+    file.write_text(
+        camt053(statement(balance("OPBD", "0.00"), balance("CLBD", "0.00"), identity="S1"))
+    )
+    result = CliRunner().invoke(app, ["cash", "load", str(file), "--account", "asset:csh:EUR"])
+    assert isinstance(result.exception, ReconciliationError)
+    assert "No break." in run("breaks")
+
+
+def test_what_one_bank_says_is_no_break_of_another_banks_account(run, tmp_path):
+    other = "asset:bank:EUR"
+    post(deposit(at("D1", "E2E-1"), cash=EUROS, amount_minor=100_00))
+    with ops_store(read_settings()) as store:
+        store.create_accounts([cash_account(other, "EUR")])
+    post(deposit(at("D2", "E2E-2"), cash=other, amount_minor=50_00))
+    for number, (account, iban, amount, reference) in enumerate(
+        [(EUROS, "DE89370400440532013000", "100.00", "E2E-1"),
+         (other, "DE02120300000000202051", "50.00", "E2E-2")]
+    ):  # fmt: skip
+        file = tmp_path / f"{number}.xml"
+        body = (
+            balance("OPBD", "0.00"), balance("CLBD", amount), entry(amount, reference=reference)
+        )  # fmt: skip
+        text = camt053(statement(*body, identity=f"S{number}"))
+        file.write_text(text.replace("DE89370400440532013000", iban))
+        said = run("load", str(file), "--account", account)
+        assert "1 entries of the bank, 1 of the ledger: 1 matched by reference; 0 breaks" in said

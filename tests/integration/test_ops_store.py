@@ -77,6 +77,32 @@ def test_migrations_go_both_ways_and_equal_the_tables(url: str) -> None:
     OpsStore(engine, FixedClock(NOW_NS)).close()
 
 
+def test_a_database_of_an_earlier_release_comes_up_and_goes_back_with_what_it_holds(
+    url: str,
+) -> None:
+    upgrade(url, "0003")
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO issued_decisions VALUES "
+                "(1, 'b', '2010-08-19', 0, 's', 'i', 'd', 'paper', 'S', :payload, 'p', 'g', "
+                "'[]', '[]', 5)"
+            ),
+            {"payload": b"{}"},
+        )
+        connection.execute(sa.text("INSERT INTO outbox VALUES (1, 'decisions', 5)"))
+    for revision in ("head", "0003", "head"):
+        (downgrade if revision == "0003" else upgrade)(url, revision)
+        with engine.connect() as connection:
+            kept = "SELECT i.book, i.payload FROM issued_decisions i JOIN outbox USING (sequence)"
+            assert [
+                (book, bytes(data)) for book, data in connection.execute(sa.text(kept)).all()
+            ] == [("b", b"{}")]
+    (row,) = OpsStore(engine, FixedClock(NOW_NS)).poll(0)
+    assert (row.reserved_minor, row.reservation_left_minor) == (0, 0)
+
+
 def test_an_issued_decision_arrives_in_order_with_its_evidence(store: OpsStore) -> None:
     decisions = [decision("US.AAPL"), decision("US.IBM", -30)]
     result = store.issue(book="main", mode="paper", requests=[request(one) for one in decisions])

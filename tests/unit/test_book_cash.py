@@ -1,4 +1,4 @@
-"""The book's cash: what orders reserve, what fills post, what is overdrawn, paid in and paid out."""
+"""The book's cash: what orders reserve, what fills post, what is overdrawn, paid in and out."""
 
 import msgspec
 import pytest

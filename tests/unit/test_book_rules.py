@@ -3,10 +3,12 @@
 import datetime as dt
 
 import msgspec
+import pytest
 
 from domain.book.drive import drive
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState
+from domain.compliance.errors import RuleSetError
 from domain.compliance.rules import (
     NameConcentration,
     OrderNotional,
@@ -106,3 +108,28 @@ def test_a_breached_limit_does_not_prevent_its_own_cure():
     _, (events,) = advance([market(6, gone)], ruled, state=state)
     assert decision_of(events, "US.A").delta_qty < 0
     assert decision_of(events, "US.B").delta_qty == 0
+
+
+def test_a_desk_may_name_a_rule_as_the_book_does():
+    cap = NameConcentration(rule_id="name_cap", weight_max_bps=10_000)
+    _, (events,) = advance([market(0, BARS)], with_desk(desk(cap, effective=begins(0))))
+    found = events.rebalance.verdicts
+    assert len({row.event_id for row in found}) == len(found) == 2 * 4
+
+
+def test_a_rule_set_in_another_currency_is_refused_until_one_in_the_books_replaces_it():
+    euros = msgspec.structs.replace(desk(effective=begins(0)), currency="EUR")
+    with pytest.raises(RuleSetError, match="EUR, the book in USD"):
+        with_desk(euros).at(1)
+    dollars = desk(effective=begins(0))
+    assert with_desk(euros, dollars).at(1).desk == (dollars,)
+
+
+def test_a_policy_knows_its_hash_under_a_set_that_another_replaced_from_the_same_instant_on():
+    one, other = (
+        desk(WatchList(rule_id=name, instruments=frozenset({"US.A"})), effective=begins(0))
+        for name in ("one", "other")
+    )
+    assert with_desk(one).at(1).hash in with_desk(one, other).hashes
+    assert with_desk(one, other).at(1).hash in with_desk(one, other).hashes
+    assert POLICY.hash in with_desk(one, other).hashes

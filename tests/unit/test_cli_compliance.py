@@ -97,6 +97,36 @@ def test_roles_are_listed_granted_and_revoked(home: Home) -> None:
     refused(PermissionDeniedError, "people", "grant", "eve", "pm", "--as", "pat")
 
 
+@pytest.mark.parametrize("name", ["", " ada", "x" * 65, "a\nb"])
+def test_a_name_that_no_person_can_be_told_by_has_no_role(home: Home, name: str) -> None:
+    staffed()
+    refused(ComplianceError, "people", "grant", name, "viewer", "--as", "ada")
+
+
+def test_brackets_in_a_name_are_no_markup(home: Home) -> None:
+    staffed()
+    assert "a[/b] is now viewer" in ok("people", "grant", "a[/b]", "viewer", "--as", "ada")
+    assert "a[/b]" in ok("people", "list")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",
+        FULL.replace("\n", '\ncurrency = "EUR"\n', 1).encode(),
+        FULL.replace('name = "', f'name = "{"x" * 64}', 1).encode(),
+    ],
+)
+def test_a_rule_set_that_could_not_apply_is_not_proposed(
+    home: Home, tmp_path: Path, content: bytes
+) -> None:
+    staffed()
+    file = tmp_path / "desk.toml"
+    file.write_bytes(content)
+    assert content != FULL.encode()
+    refused(RuleSetError, "rules", "propose", str(file), "--reason", "new", "--as", "rita")
+
+
 def test_a_persons_own_login_cannot_act_as_somebody_else(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

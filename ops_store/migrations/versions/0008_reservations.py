@@ -23,7 +23,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the columns."""
-    with op.batch_alter_table("issued_decisions") as table:
+    """Drop the columns; the table itself stays, as the outbox refers to it."""
+    with op.batch_alter_table("issued_decisions", recreate="never") as table:
         table.drop_column("reserved_minor")
         table.drop_column("reservation_id")
