@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 from dagster_postgres.storage import DagsterPostgresStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
@@ -33,7 +34,13 @@ class PatientConnection(sa.Connection):
             # Not by the public way, which refuses inside `begin()`: there is no transaction to
             # lose here, each statement has committed.
             self._dbapi_connection = self.engine.raw_connection()
-        return super()._execute_context(*args, **kwargs)
+        result = super()._execute_context(*args, **kwargs)
+        cursor = result.cursor
+        if cursor is not None and cursor.closed:
+            # The server answered and went away: psycopg2 has the rows and does not give them out.
+            self.invalidate()
+            raise psycopg2.InterfaceError("the server went away behind its answer")
+        return result
 
 
 class PatientPostgresStorage(DagsterPostgresStorage):

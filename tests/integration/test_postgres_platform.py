@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cli.instance import dagster_yaml
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
+from orchestration.base.storage import PatientConnection
 from tests.integration.dagster_platform import ROOT, Platform
 from tests.integration.postgres_server import postgres_server
 from tests.integration.test_daemon_backfill import MONTHS
@@ -142,4 +143,23 @@ def test_a_daemon_backfill_on_postgres_survives_a_restart(server, database, vend
 
 def test_the_instance_lies_where_the_settings_say():
     assert "postgres_url" in dagster_yaml(postgres=True)
-    assert "storage" not in dagster_yaml(postgres=False)
+    assert "postgres" not in dagster_yaml(postgres=False)
+    assert "DAGSTER_HOME" in dagster_yaml(postgres=False)
+
+
+def test_an_answer_whose_server_went_away_is_asked_for_again(database):
+    engine = sa.create_engine(database, isolation_level="AUTOCOMMIT")
+    engine._connection_cls = PatientConnection
+    broken = []
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def _gone(connection, _cursor, statement, *_):
+        if "4711" in statement and not broken:
+            # What psycopg2 does when it reads the server's farewell behind the rows.
+            broken.append(statement)
+            connection.connection.dbapi_connection.close()
+
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("select 4711")).scalar_one() == 4711
+    assert broken
+    engine.dispose()
