@@ -13,6 +13,7 @@ from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.live_cash import handoff_cash
 from domain.book.policy import BookPolicy
 from domain.book.state import BookState
+from domain.cash_management.chart import OPENING, account_in
 from domain.event_views import ViewContext, events_of
 from domain.market_data.reference import ACTIONS
 from domain.trade_execution.handoff import (
@@ -183,7 +184,21 @@ def cash_plan(
 
     What it holds already stands as it was booked, as an issued decision does: a book that was
     stepped again meanwhile may reserve other amounts for it.
+
+    Raises
+    ------
+    HandoffRefusedError
+        When the ledger was opened by another book: what is available to one of them would be the
+        cash of both.
     """
+    opened = store.transfers(limit=1, account_id=account_in(OPENING, policy.currency))
+    if opened and opened[0].transfer.reference != settings.book:
+        raise HandoffRefusedError(
+            f"The live ledger holds the cash of book {opened[0].transfer.reference!r}, not of "
+            f"{settings.book!r}.",
+            remedy="give each live book an operations store of its own: another QUANTIVISTA_HOME, "
+            "or another database",
+        )
     frozen = store.opening(book=settings.book) or opening
     closes_ns = {entry.session.isoformat(): entry.close_ns for entry in settings.session_times()}
     planned = handoff_cash(
