@@ -10,7 +10,7 @@ import polars as pl
 from contracts.clock import NS_PER_S
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
-from domain.book.live_cash import handoff_cash
+from domain.book.live_cash import handoff_cash, withheld
 from domain.book.policy import BookPolicy
 from domain.book.state import BookState
 from domain.cash_management.chart import OPENING, account_in
@@ -28,7 +28,7 @@ from io_managers.verdicts import DECISIONS, STATES, Judge
 from ops_store.records import Attestation, BookOpening, CashPlan, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
-from orchestration.base.ops import clock_of, desk_rules, ops_store
+from orchestration.base.ops import all_bookings, clock_of, desk_rules, ops_store
 from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
@@ -201,10 +201,12 @@ def cash_plan(
         )
     frozen = store.opening(book=settings.book) or opening
     closes_ns = {entry.session.isoformat(): entry.close_ns for entry in settings.session_times()}
+    after_ns = closes_ns[opening.session]
     planned = handoff_cash(
         settings.book, BookState.from_text(frozen.state), closes_ns[frozen.session],
         BookState.from_text(opening.state),
         {request.decision.envelope.event_id for request in requests}, policy.currency,
+        withheld(all_bookings(store), policy.currency, after_ns),
     )  # fmt: skip
     known = store.find_transfers([one.id for one in planned.transfers])
     fresh = tuple(one for one in planned.transfers if one.id not in known)

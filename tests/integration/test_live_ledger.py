@@ -10,17 +10,29 @@ import polars as pl
 import pytest
 
 from assets.trade_execution import cash_plan
-from contracts.clock import FixedClock
+from contracts.clock import FixedClock, datetime_ns
 from contracts.errors import HandoffRefusedError
 from domain.book.drive import TABLES, frame_of
 from domain.book.live import executions_from, venue_executions
-from domain.book.live_cash import handoff_cash, other_entries, reports_of, reservations_of
+from domain.book.live_cash import (
+    handoff_cash,
+    other_entries,
+    reports_of,
+    reservations_of,
+    withheld,
+)
 from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState, PendingOrder
 from domain.book.step import step
 from domain.cash_management.live import linked, restated, settlements
-from domain.cash_management.transfers import Transfer
+from domain.cash_management.operations import (
+    Occasion,
+    approve_withdrawal,
+    release,
+    request_withdrawal,
+)
+from domain.cash_management.transfers import Booking, Transfer
 from domain.market_data.reference import CorporateAction
 from ops_store import ledger, openings
 from ops_store.connection import open_engine, writing
@@ -318,6 +330,40 @@ def test_a_reservation_stands_although_the_book_would_reserve_another_amount_by_
         openings.freeze(connection, book=BOOK, opening=opening, now_ns=1)
     store.carry_out(planned(store, again, BOOK, tmp_path))
     assert reserved(store) == 100_00
+
+
+def withdrawal(amount_minor: int, event_time_ns: int) -> Transfer:
+    occasion = Occasion(id="w", currency="USD", event_time_ns=event_time_ns)
+    (asked,) = request_withdrawal(
+        occasion, cash="asset:cash:USD", amount_minor=amount_minor, requested_by="anna",
+        expires_ns=2**62,
+    )  # fmt: skip
+    return asked
+
+
+def test_what_is_to_be_withdrawn_is_reserved_for_no_order_and_stops_none(
+    store: OpsStore, tmp_path: Path
+) -> None:
+    opening = opening_of(dt.date(2010, 8, 19), 120_00)
+    first = planned(store, opening, BOOK, tmp_path)
+    store.carry_out(msgspec.structs.replace(first, transfers=first.transfers[:2]))
+    close_ns = datetime_ns(dt.datetime(2010, 8, 19, 20, tzinfo=dt.UTC))
+    asked = withdrawal(50_00, close_ns + 1)
+    store.carry_out(CashPlan((), (asked,), {}))
+    assert planned(store, opening, BOOK, tmp_path).reserved_minor == {"d1": 70_00}
+    at = Occasion(id="p", currency="USD", event_time_ns=close_ns + 2)
+    paid = approve_withdrawal(at, request=asked, requested_by="anna", approved_by="bea")
+    store.carry_out(CashPlan((), paid, {}))
+    # It has left the ledger, and the book counts on it until the next open.
+    plan = planned(store, opening, BOOK, tmp_path)
+    assert plan.reserved_minor == {"d1": 70_00}
+    store.carry_out(plan)
+    bookings = store.transfers()
+    assert withheld(bookings, "USD", close_ns) == 50_00
+    assert withheld(bookings, "USD", close_ns + 2) == 0
+    gone = release(at, reservation=asked)[0]
+    released = Booking(9, msgspec.structs.replace(gone, id="x"), 50_00, 0)
+    assert withheld([bookings[2], released], "USD", close_ns) == 0
 
 
 def test_a_second_book_may_not_spend_the_cash_of_the_first(store: OpsStore, tmp_path: Path) -> None:
