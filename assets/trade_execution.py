@@ -10,9 +10,10 @@ import polars as pl
 from contracts.clock import NS_PER_S
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
-from domain.book.live_cash import handoff_cash
+from domain.book.live_cash import handoff_cash, withheld
 from domain.book.policy import BookPolicy
 from domain.book.state import BookState
+from domain.cash_management.chart import OPENING, account_in
 from domain.event_views import ViewContext, events_of
 from domain.market_data.reference import ACTIONS
 from domain.trade_execution.handoff import (
@@ -27,7 +28,7 @@ from io_managers.verdicts import DECISIONS, STATES, Judge
 from ops_store.records import Attestation, BookOpening, CashPlan, IssueRequest
 from ops_store.store import OpsStore
 from orchestration.base.metadata import lake_asset
-from orchestration.base.ops import clock_of, desk_rules, ops_store
+from orchestration.base.ops import all_bookings, clock_of, desk_rules, ops_store
 from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG
 from orchestration.base.settings import Settings
 from sources.broker_statements import read_statements
@@ -183,13 +184,29 @@ def cash_plan(
 
     What it holds already stands as it was booked, as an issued decision does: a book that was
     stepped again meanwhile may reserve other amounts for it.
+
+    Raises
+    ------
+    HandoffRefusedError
+        When the ledger was opened by another book: what is available to one of them would be the
+        cash of both.
     """
+    opened = store.transfers(limit=1, account_id=account_in(OPENING, policy.currency))
+    if opened and opened[0].transfer.reference != settings.book:
+        raise HandoffRefusedError(
+            f"The live ledger holds the cash of book {opened[0].transfer.reference!r}, not of "
+            f"{settings.book!r}.",
+            remedy="give each live book an operations store of its own: another QUANTIVISTA_HOME, "
+            "or another database",
+        )
     frozen = store.opening(book=settings.book) or opening
     closes_ns = {entry.session.isoformat(): entry.close_ns for entry in settings.session_times()}
+    after_ns = closes_ns[opening.session]
     planned = handoff_cash(
         settings.book, BookState.from_text(frozen.state), closes_ns[frozen.session],
         BookState.from_text(opening.state),
         {request.decision.envelope.event_id for request in requests}, policy.currency,
+        withheld(all_bookings(store), policy.currency, after_ns),
     )  # fmt: skip
     known = store.find_transfers([one.id for one in planned.transfers])
     fresh = tuple(one for one in planned.transfers if one.id not in known)

@@ -65,6 +65,12 @@ def withdraw(
             at, cash=account_in(CASH, currency), amount_minor=_minor(amount, currency),
             requested_by=by, expires_ns=now_ns + DAYS_TO_APPROVE * 24 * 3_600 * NS_PER_S,
         )  # fmt: skip
+        if store.find_transfers([request.id]):
+            raise ConfigurationError(
+                f"A withdrawal of {amount} {currency} for {reference!r} was asked for since the "
+                "last close.",
+                remedy="see `quantivista approvals list`, or give another --reference",
+            )
         asked = store.request_approval(
             Action.WITHDRAWAL, request, subject=request.id, by=by, reason=reference
         )

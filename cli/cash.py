@@ -82,8 +82,10 @@ def balances(as_of: AsOf = None, known_at: KnownAt = None) -> None:
 @app.command()
 def ladder() -> None:
     """Show what has yet to settle after the newest session."""
-    frame = Lake(read_settings().lake_root).read(LADDER)
-    newest = frame.filter(pl.col("session") == pl.col("session").max())
+    lake = Lake(read_settings().lake_root)
+    # A session after which nothing is open has no rows: an older one is not the newest.
+    last = lake.read(EQUITY, columns=["session"])["session"].max()
+    newest = lake.read(LADDER).filter(pl.col("session") == last)
     if newest.is_empty():
         console.print("Nothing has yet to settle.")
         return

@@ -20,7 +20,7 @@ from domain.cash_management.accounts import Account
 from domain.cash_management.balances import EFFECTS
 from domain.cash_management.chart import CASH, FEE, OVERDRAFT, account_in, account_of
 from domain.cash_management.live import GRACE_NS, Report, entry_id, opening_transfers
-from domain.cash_management.transfers import Booking, Transfer
+from domain.cash_management.transfers import Booking, Transfer, TransferKind
 from domain.market_data.sessions import SessionTimes
 
 CAPITAL_CAUSES = frozenset({"deposit", "withdrawal"})
@@ -45,6 +45,7 @@ def handoff_cash(
     current: BookState,
     decisions: Collection[str],
     currency: str,
+    withheld_minor: int = 0,
 ) -> HandoffCash:
     """Return what the ledger books with a hand-off.
 
@@ -62,10 +63,16 @@ def handoff_cash(
         Ids of the decisions that are.
     currency : str
         ISO 4217.
+    withheld_minor : int
+        Cash that the book counts and the ledger does not give, see ``withheld``: buys reserve their
+        shares of the rest, as they do of what there is.
     """
     accounts, opening = opening_transfers(book, went_live.accounts, currency, went_live_ns)
     cash = account_in(CASH, currency)
-    orders = [order for order in current.pending if order.decision_id in decisions]
+    posted = current.accounts.get(cash, (0, 0, 0, 0))
+    room_minor = max(0, posted[0] - posted[1] - withheld_minor)
+    pending = _within(current.pending, room_minor) if withheld_minor else current.pending
+    orders = [order for order in pending if order.decision_id in decisions]
     reserved = [_lasting(order, cash, currency) for order in orders if order.reserved_minor]
     traded = [account_of(trading_account(order.instrument_id), currency) for order in orders]
     beside = [account_of(account_in(name, currency), currency) for name in (CASH, FEE, OVERDRAFT)]
@@ -75,6 +82,46 @@ def handoff_cash(
         transfers=(*opening, *reserved),
         reserved_minor={order.decision_id: order.reserved_minor for order in orders},
     )
+
+
+def _within(pending: Sequence[PendingOrder], room_minor: int) -> list[PendingOrder]:
+    buys_minor = sum(order.reserved_minor for order in pending if order.quantity > 0)
+    if buys_minor <= room_minor:
+        return list(pending)
+    return [
+        msgspec.structs.replace(
+            order, reserved_minor=order.reserved_minor * room_minor // buys_minor
+        )
+        if order.quantity > 0
+        else order
+        for order in pending
+    ]
+
+
+def withheld(bookings: Iterable[Booking], currency: str, after_ns: int) -> int:
+    """Return what withdrawals keep from orders that a book of an earlier close still counts on.
+
+    Parameters
+    ----------
+    bookings : iterable of Booking
+        The live ledger's.
+    currency : str
+        ISO 4217.
+    after_ns : int
+        The book's close, UTC: what is paid with effect from later on has not left it yet.
+    """
+    cash, asked, withheld_minor = account_in(CASH, currency), set(), 0
+    for booking in bookings:
+        transfer = booking.transfer
+        is_pending = transfer.kind is TransferKind.PENDING
+        if is_pending and transfer.cause == "withdrawal" and transfer.credit_account == cash:
+            asked.add(transfer.id)
+            withheld_minor += booking.moved_minor
+        elif transfer.pending_id in asked:
+            is_paid = transfer.kind is TransferKind.POST
+            if not (is_paid and transfer.event_time_ns > after_ns):
+                withheld_minor -= booking.moved_minor
+    return withheld_minor
 
 
 def _lasting(order: PendingOrder, cash: str, currency: str) -> Transfer:

@@ -155,6 +155,9 @@ def test_the_forecast_settles_what_is_open_and_proposes_a_sweep(run):
     assert "300.00" in settles
     assert "sweep" in said
     assert "asset:treasury:USD" in said
+    later = pl.DataFrame({"session": [dt.date(2010, 8, 26)], "month": equity["month"]})
+    lake_of(read_settings(), trades, pl.concat([equity, later], how="diagonal").fill_null(300_00))
+    assert "Nothing has yet to settle." in run("ladder")
 
 
 def cash_findings():

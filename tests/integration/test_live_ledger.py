@@ -3,27 +3,45 @@
 import datetime as dt
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
 
-from contracts.clock import FixedClock
+from assets.trade_execution import cash_plan
+from contracts.clock import FixedClock, datetime_ns
+from contracts.errors import HandoffRefusedError
 from domain.book.drive import TABLES, frame_of
 from domain.book.live import executions_from, venue_executions
-from domain.book.live_cash import handoff_cash, other_entries, reports_of, reservations_of
+from domain.book.live_cash import (
+    handoff_cash,
+    other_entries,
+    reports_of,
+    reservations_of,
+    withheld,
+)
+from domain.book.policy import BookPolicy
 from domain.book.simulate import simulated_fills
-from domain.book.state import BookState
+from domain.book.state import BookState, PendingOrder
 from domain.book.step import step
 from domain.cash_management.live import linked, restated, settlements
-from domain.cash_management.transfers import Transfer
+from domain.cash_management.operations import (
+    Occasion,
+    approve_withdrawal,
+    release,
+    request_withdrawal,
+)
+from domain.cash_management.transfers import Booking, Transfer
 from domain.market_data.reference import CorporateAction
-from ops_store import ledger
+from ops_store import ledger, openings
 from ops_store.connection import open_engine, writing
-from ops_store.records import CashPlan
+from ops_store.records import BookOpening, CashPlan
 from ops_store.store import OpsStore
+from orchestration.base.settings import Settings
 from sources.venue_reports import VENUE_REPORTS_SCHEMA
-from tests.unit.book_cases import POLICY, bar, market
+from tests.unit.book_cases import POLICY, bar, market, state_of
+from tests.unit.execution_builders import decision, request
 from tests.unit.test_book_live import issued_from
 
 BOOK = "desk"
@@ -281,3 +299,75 @@ def test_what_came_before_the_frozen_state_is_in_its_balances_already(
     desk.hand_off()
     desk.settle()
     desk.agree()
+
+
+def opening_of(session: dt.date, cash_minor: int) -> BookOpening:
+    order = PendingOrder("c1", "d1", session, "US.A", 10, 100_000, "r1", 100_00, 1, 2)
+    state = state_of(cash_minor, session=session, pending=(order,))
+    return BookOpening(session.isoformat(), state.hash, state.to_text())
+
+
+def planned(store: OpsStore, opening: BookOpening, book: str, tmp_path: Path) -> CashPlan:
+    settings = Settings(home=tmp_path, book=book, now=dt.datetime(2010, 8, 20, 20, tzinfo=dt.UTC))
+    event = decision()
+    envelope = msgspec.structs.replace(event.envelope, event_id="d1")
+    wanted = request(msgspec.structs.replace(event, envelope=envelope))
+    return cash_plan(store, settings, BookPolicy(), opening, [wanted])
+
+
+def test_a_reservation_stands_although_the_book_would_reserve_another_amount_by_now(
+    store: OpsStore, url: str, tmp_path: Path
+) -> None:
+    opening = opening_of(dt.date(2010, 8, 19), 1_000_00)
+    plan = planned(store, opening, BOOK, tmp_path)
+    assert [one.cause for one in plan.transfers] == ["opening", "opening", "trade"]
+    store.carry_out(plan)
+    state = BookState.from_text(opening.state)
+    cheaper = msgspec.structs.replace(state.pending[0], reserved_minor=99_00)
+    state = msgspec.structs.replace(state, pending=(cheaper,))
+    again = msgspec.structs.replace(opening, state=state.to_text())
+    with writing(open_engine(url)) as connection:
+        openings.freeze(connection, book=BOOK, opening=opening, now_ns=1)
+    store.carry_out(planned(store, again, BOOK, tmp_path))
+    assert reserved(store) == 100_00
+
+
+def withdrawal(amount_minor: int, event_time_ns: int) -> Transfer:
+    occasion = Occasion(id="w", currency="USD", event_time_ns=event_time_ns)
+    (asked,) = request_withdrawal(
+        occasion, cash="asset:cash:USD", amount_minor=amount_minor, requested_by="anna",
+        expires_ns=2**62,
+    )  # fmt: skip
+    return asked
+
+
+def test_what_is_to_be_withdrawn_is_reserved_for_no_order_and_stops_none(
+    store: OpsStore, tmp_path: Path
+) -> None:
+    opening = opening_of(dt.date(2010, 8, 19), 120_00)
+    first = planned(store, opening, BOOK, tmp_path)
+    store.carry_out(msgspec.structs.replace(first, transfers=first.transfers[:2]))
+    close_ns = datetime_ns(dt.datetime(2010, 8, 19, 20, tzinfo=dt.UTC))
+    asked = withdrawal(50_00, close_ns + 1)
+    store.carry_out(CashPlan((), (asked,), {}))
+    assert planned(store, opening, BOOK, tmp_path).reserved_minor == {"d1": 70_00}
+    at = Occasion(id="p", currency="USD", event_time_ns=close_ns + 2)
+    paid = approve_withdrawal(at, request=asked, requested_by="anna", approved_by="bea")
+    store.carry_out(CashPlan((), paid, {}))
+    # It has left the ledger, and the book counts on it until the next open.
+    plan = planned(store, opening, BOOK, tmp_path)
+    assert plan.reserved_minor == {"d1": 70_00}
+    store.carry_out(plan)
+    bookings = store.transfers()
+    assert withheld(bookings, "USD", close_ns) == 50_00
+    assert withheld(bookings, "USD", close_ns + 2) == 0
+    gone = release(at, reservation=asked)[0]
+    released = Booking(9, msgspec.structs.replace(gone, id="x"), 50_00, 0)
+    assert withheld([bookings[2], released], "USD", close_ns) == 0
+
+
+def test_a_second_book_may_not_spend_the_cash_of_the_first(store: OpsStore, tmp_path: Path) -> None:
+    opening = opening_of(dt.date(2010, 8, 19), 1_000_00)
+    store.carry_out(planned(store, opening, "first", tmp_path))
+    with pytest.raises(HandoffRefusedError, match="cash of book 'first', not of 'second'"):
+        planned(store, opening, "second", tmp_path)
