@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         return self.home / "drops"
 
     @property
+    def sources_file(self) -> Path:
+        """Where the desk's sources of market data are configured."""
+        return self.home / "sources.toml"
+
+    @property
     def models_root(self) -> Path:
         """Root of the trained models, by content."""
         return self.home / "models"
@@ -236,6 +241,11 @@ class Settings(BaseSettings):
             self.history_start,
             self.instant().date() + dt.timedelta(days=3 * SESSIONS_AHEAD),
         )
+
+    def sessions_between(self, first: dt.date, last: dt.date) -> pl.Series:
+        """Return the exchange sessions of any days, with or without the platform's history."""
+        days = [entry.session for entry in _session_times(self.calendar, first, last)]
+        return pl.Series("session", days, dtype=pl.Date)
 
     def last_session(self) -> dt.date:
         """Return the last session whose close is not after ``now``."""

@@ -58,7 +58,7 @@ def schema_of(kind: Kind) -> Schema:
 
 
 def split_lines(data: bytes, *, first_line: int = 1) -> pl.DataFrame:
-    r"""Return a text file's lines that say something: ``line``, ``raw``, and whether it is ``utf8``.
+    r"""Return the lines that say something: ``line``, ``raw``, and whether it is ``utf8``.
 
     Never fails for what the bytes are: of a line that is not UTF-8, ``raw`` has the wrong bytes as
     ``\xff``.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
 
@@ -75,8 +75,9 @@ class LeanFiles(
     resolutions: tuple[Resolution, ...] = RESOLUTIONS
     bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
 
-    def open(self, name: str) -> LeanSource:
+    def open(self, name: str, environ: Mapping[str, str]) -> LeanSource:
         """Return the source."""
+        del environ
         return LeanSource(name, self)
 
 
@@ -219,13 +220,13 @@ def _by_day(drop: RawDrop, place: _Place, day: dt.date, lines: pl.DataFrame) -> 
 def _unreadable(names: Sequence[str], numbers: Sequence[str]) -> pl.Expr:
     """Return as ``unread`` whether a line lacks a number that it should have.
 
-    Before the first quote of a side, LEAN leaves all five fields of a quote bar's side empty.
+    Before the first quote of a side, LEAN leaves a quote bar's side empty, with a size of 0.
     """
     if names != _QUOTE_BAR:
         return missing("ms", *numbers).alias("unread")
     absent = {
         side: pl.col("raw").str.contains(pattern)
-        for side, pattern in (("bid", r"^[^,]*,,,,,,"), ("ask", r",,,,,$"))
+        for side, pattern in (("bid", r"^[^,]*,,,,,0?,"), ("ask", r",,,,,0?$"))
     }
     lacks = [
         missing(*(name for name in numbers if name.startswith(side))) & ~absent[side]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -43,8 +43,9 @@ class PystockFiles(
     # A day has 0.3 MB, 1 MB unpacked.
     bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = 100_000_000
 
-    def open(self, name: str) -> PystockSource:
+    def open(self, name: str, environ: Mapping[str, str]) -> PystockSource:
         """Return the source."""
+        del environ
         return PystockSource(name, self)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -64,8 +64,9 @@ class CsvFiles(TableFiles, frozen=True, tag_field="type", tag="csv", kw_only=Tru
     pattern: str = "*.csv"
     separator: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
 
-    def open(self, name: str) -> CsvSource:
+    def open(self, name: str, environ: Mapping[str, str]) -> CsvSource:
         """Return the source."""
+        del environ
         return CsvSource(name, self)
 
 
@@ -74,8 +75,9 @@ class ParquetFiles(TableFiles, frozen=True, tag_field="type", tag="parquet", kw_
 
     pattern: str = "*.parquet"
 
-    def open(self, name: str) -> ParquetSource:
+    def open(self, name: str, environ: Mapping[str, str]) -> ParquetSource:
         """Return the source."""
+        del environ
         return ParquetSource(name, self)
 
 
