@@ -59,6 +59,9 @@ def _misfit(path: Path, what: str) -> ConfigurationError:
 
 
 def _path(base: Path, kind: type, value: object) -> Path:
-    if kind is not Path or not isinstance(value, str):
+    if kind is not Path:
         raise NotImplementedError(f"{kind} is no type of a setting of a source")
+    if not isinstance(value, str):
+        # msgspec adds where.
+        raise ValueError("Expected a path as text")  # noqa: TRY004
     return base / value

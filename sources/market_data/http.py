@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Annotated
 from urllib.parse import quote_plus
@@ -22,6 +23,8 @@ from sources.market_data.errors import VendorCredentialError, VendorUnavailableE
 
 REDIRECTS_MAX = 3
 HIDDEN = "<key>"
+# A filter does not hear of the loggers below its own.
+_LOGGERS = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "proxy", "socks")))
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SEND_AGAIN = "ask again later, and the vendor if it stays so"
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3_600)]
@@ -94,19 +97,13 @@ class HttpClient:
         SourceError
             For another status, another host, or a body over the limit.
         """
-        redact = _Redacting(self.hide)
-        httpx_log = logging.getLogger("httpx")
-        httpx_log.addFilter(redact)
-        try:
-            for attempt in stamina.retry_context(
-                on=self._wait, attempts=self.limits.attempts, timeout=None, wait_initial=1,
-                wait_max=self.limits.wait_s_max,
-            ):  # fmt: skip
-                with attempt:
-                    body = self._once(parameters)
-                    inspect(body)
-        finally:
-            httpx_log.removeFilter(redact)
+        for attempt in stamina.retry_context(
+            on=self._wait, attempts=self.limits.attempts, timeout=None, wait_initial=1,
+            wait_max=self.limits.wait_s_max,
+        ):  # fmt: skip
+            with attempt, _redacted_logs(self.hide):
+                body = self._once(parameters)
+                inspect(body)
         return body
 
     def hide(self, text: str) -> str:
@@ -209,16 +206,22 @@ class HttpClient:
             )
 
 
-class _Redacting(logging.Filter):
-    """Takes the key out of what httpx logs: the address of each request."""
+@contextmanager
+def _redacted_logs(hide: Callable[[str], str]) -> Iterator[None]:
+    """Take the key out of what the library logs: a request's address, where it is redirected."""
 
-    def __init__(self, hide: Callable[[str], str]) -> None:
-        super().__init__()
-        self._hide = hide
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._hide(record.getMessage()), ()
+    def redact(record: logging.LogRecord) -> bool:
+        record.msg, record.args = hide(record.getMessage()), ()
         return True
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(redact)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(redact)
 
 
 def _retry_after_s(headers: httpx.Headers) -> float | None:
