@@ -131,16 +131,21 @@ def _content(settings: Settings, source: MarketDataSource, drop: RawDrop) -> str
     if rows.is_empty() and quarantine.is_empty():
         return _Unusable("kept, but holds no rows")
     reasons = Counter(quarantine["reason"].to_list())
-    usable = rows.height
+    usable, unjudged = rows.height, ""
     if kind == "bar_1d" and usable:
-        judged = normalise(
-            rows, source=drop.source, sha256=drop.sha256, sessions=_sessions(settings, rows),
-            volume_unit_shares=source.volume_unit_shares, price_basis=source.price_basis,
-        )  # fmt: skip
-        reasons.update(judged.quarantine["reason"].to_list())
-        usable = judged.bars.height
+        try:
+            sessions = _sessions(settings, rows)
+        except ConfigurationError as error:
+            unjudged = f", not judged: {error.message}"
+        else:
+            judged = normalise(
+                rows, source=drop.source, sha256=drop.sha256, sessions=sessions,
+                volume_unit_shares=source.volume_unit_shares, price_basis=source.price_basis,
+            )  # fmt: skip
+            reasons.update(judged.quarantine["reason"].to_list())
+            usable = judged.bars.height
     said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-    return f"{usable:,} of {kind}" + (f", quarantined {said}" if said else "")
+    return f"{usable:,} of {kind}" + (f", quarantined {said}" if said else "") + unjudged
 
 
 def _sessions(settings: Settings, rows: pl.DataFrame) -> pl.Series:

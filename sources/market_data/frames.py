@@ -17,6 +17,8 @@ from sources.file_drops import RawDrop
 from sources.market_data.protocol import Kind, Reading
 
 NEW_YORK = "America/New_York"
+# A line of these says nothing.
+_BLANKS = " \t\r\v\f"
 LINES_MAX = 100_000_000
 _OHLC = ("open", "high", "low", "close")
 _SIDES = tuple(f"{side}_{name}" for side in ("bid", "ask") for name in (*_OHLC, "size"))
@@ -79,7 +81,7 @@ def split_lines(data: bytes, *, first_line: int = 1) -> pl.DataFrame:
         pl.DataFrame([pl.Series("raw", pieces, dtype=pl.Binary).cast(pl.String), utf8])
         .with_row_index("line", offset=first_line)
         .with_columns(pl.col("line").cast(pl.Int64), pl.col("raw").str.strip_chars_end("\r"))
-        .filter(pl.col("raw").str.strip_chars() != "")
+        .filter(pl.col("raw").str.strip_chars(_BLANKS) != "")
     )
 
 

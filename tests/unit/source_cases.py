@@ -52,7 +52,7 @@ def drop(data, name):
 
 def lines_in(data):
     """How many lines of a text say something."""
-    return sum(bool(line.strip()) for line in data.split(b"\n"))
+    return sum(bool(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
 
 
 def zipped(member, data, method=zipfile.ZIP_DEFLATED):
