@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from cli.instance import OWNED
 from cli.main import app
 from contracts.errors import ConfigurationError, SourceError
 from sources.file_drops import DropStore
@@ -36,6 +37,13 @@ def test_without_a_file_it_says_where_sources_are_configured(home):
     result = run("fetch", "lean")
     assert isinstance(result.exception, ConfigurationError)
     assert "There is no source 'lean'; there are: none." in str(result.exception)
+
+
+def test_a_home_that_began_with_its_sources_is_the_platforms(home, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    (home / "sources.toml").write_text("")
+    assert CliRunner().invoke(app, ["init"]).exit_code == 0
+    assert (home / OWNED).exists()
 
 
 def test_a_fetch_keeps_says_and_counts_and_a_second_changes_nothing(home):
