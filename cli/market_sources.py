@@ -91,9 +91,9 @@ def fetch(
         if isinstance(found, RawDrop):
             new = receipts.receive(found, now_ns=now_ns)
             came[new] += 1
-            what = _content(settings, source, found)
+            says_something, what = _content(settings, source, found)
             _say(f"{'new ' if new else 'held'} {found.name}: {what}")
-            refused += isinstance(what, _Unusable)
+            refused += not says_something
         else:
             refused += 1
             _say(f"NOT  {found.name}: {found.reason}")
@@ -106,12 +106,6 @@ def fetch(
         raise typer.Exit(1)
 
 
-class _Unusable(str):
-    """Why a drop that came says nothing."""
-
-    __slots__ = ()
-
-
 def _opened(settings: Settings, name: str) -> MarketDataSource:
     configs = read_sources(settings.sources_file)
     if name not in configs:
@@ -122,14 +116,14 @@ def _opened(settings: Settings, name: str) -> MarketDataSource:
     return configs[name].open(name, os.environ)
 
 
-def _content(settings: Settings, source: MarketDataSource, drop: RawDrop) -> str:
-    """Return in a line how many rows a drop has, and how many may not be used and why."""
+def _content(settings: Settings, source: MarketDataSource, drop: RawDrop) -> tuple[bool, str]:
+    """Return whether a drop has rows; then how many may be used, or why it has none."""
     try:
         kind, rows, quarantine = source.read(drop)
     except SourceError as error:
-        return _Unusable(f"kept, but cannot be read: {error.message}")
+        return False, f"kept, but cannot be read: {error.message}"
     if rows.is_empty() and quarantine.is_empty():
-        return _Unusable("kept, but holds no rows")
+        return False, "kept, but holds no rows"
     reasons = Counter(quarantine["reason"].to_list())
     usable, unjudged = rows.height, ""
     if kind == "bar_1d" and usable:
@@ -145,7 +139,7 @@ def _content(settings: Settings, source: MarketDataSource, drop: RawDrop) -> str
             reasons.update(judged.quarantine["reason"].to_list())
             usable = judged.bars.height
     said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-    return f"{usable:,} of {kind}" + (f", quarantined {said}" if said else "") + unjudged
+    return True, f"{usable:,} of {kind}" + (f", quarantined {said}" if said else "") + unjudged
 
 
 def _sessions(settings: Settings, rows: pl.DataFrame) -> pl.Series:

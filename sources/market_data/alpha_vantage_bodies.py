@@ -58,7 +58,7 @@ def require_answer(body: bytes, *, wants_csv: bool, hide: Callable[[str], str]) 
         return
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _cut_off("The JSON has no end") from None
     _require_no_refusal(found, hide)
     if wants_csv:

@@ -159,7 +159,8 @@ class HttpClient:
 
     def _body(self, answer: httpx.Response, deadline_s: float) -> bytes:
         limit, body = self.limits.bytes_max, bytearray()
-        for piece in answer.iter_bytes(65_536):
+        # As they come: waiting for whole blocks would let a trickle last for ever.
+        for piece in answer.iter_bytes():
             body += piece
             if len(body) > limit:
                 raise SourceError(

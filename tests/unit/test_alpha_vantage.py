@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import time
 
 import polars as pl
 import pytest
@@ -143,6 +144,7 @@ def test_intraday_is_asked_for_by_month_and_placed_in_utc_on_both_sides_of_summe
         (Answer(DAILY_CSV[:-9], length=None), "cut off"),
         (Answer(b""), "cut off"),
         (Answer(daily_json()[:-9], length=None), "cut off"),
+        (Answer(b'{"a":' * 100_000), "cut off"),
     ],
 )
 def test_what_may_pass_is_asked_again(broken, reason):
@@ -210,10 +212,12 @@ def test_the_key_is_nowhere(answer, caplog):
 
 
 def test_a_slow_answer_is_given_up():
-    slow = Answer(DAILY_CSV * 5, pause_s=0.05)
-    with vendor(slow) as (url, _):
+    trickle = Answer(DAILY_CSV * 200, pause_s=0.05)
+    with vendor(trickle) as (url, _):
+        began_s = time.monotonic()
         _, refused = fetch(opened(url, limits(total_s=0.1, attempts=1)))
         assert "needs more than 0.1 s" in refused[0].reason
+        assert time.monotonic() - began_s < 5
     with vendor(Answer(DAILY_CSV, pause_s=1)) as (url, _):
         _, refused = fetch(opened(url, limits(timeout_s=0.1, attempts=1)))
         assert "ReadTimeout" in refused[0].reason
