@@ -152,4 +152,6 @@ def _sessions(settings: Settings, rows: pl.DataFrame) -> pl.Series:
 
 
 def _say(line: str) -> None:
-    console.print(escape(line), soft_wrap=True, highlight=False)
+    # Names and reasons are partly the vendor's: nothing in them may steer the terminal.
+    plain = "".join(letter if letter.isprintable() else "?" for letter in line)
+    console.print(escape(plain), soft_wrap=True, highlight=False)

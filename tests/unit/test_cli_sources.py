@@ -87,16 +87,18 @@ def test_what_is_refused_is_named_with_its_reason_and_the_rest_is_kept(home):
         "20160203.tar.gz": tarred({"prices.csv": PRICES}),
         "20160204.tar.gz": b"damaged",
         "20160205.tar.gz": b"",
+        "\x1b[31m[red].tar.gz": b"x",
     })  # fmt: skip
     result = run("fetch", "pystock", "--from", "2016-02-01", "--to", "2016-02-29")
     assert result.exit_code == 1, result.exception
     assert isinstance(result.exception, SystemExit), result.exception
     lines = result.output.splitlines()
+    assert lines.pop(0) == ("NOT  ?[31m[red].tar.gz: is not named by a day, as in 20160201.tar.gz")
     assert lines[0] == "new  20160202.tar.gz: 1 of bar_1d"
     assert lines[1] == "new  20160203.tar.gz: kept, but holds no rows"
     assert lines[2].startswith("new  20160204.tar.gz: kept, but cannot be read: The archive is no")
     assert lines[3].startswith("NOT  20160205.tar.gz: 20160205.tar.gz from pystock is empty")
-    assert lines[4].endswith("3 new, 0 held already; 3 refused.")
+    assert lines[4].endswith("3 new, 0 held already; 4 refused.")
 
 
 def test_the_key_comes_from_the_environment_and_is_not_shown(home, monkeypatch):
