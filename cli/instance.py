@@ -30,8 +30,8 @@ SQLITE_STORAGE = {
 OWNED = ".quantivista-home"
 # What may lie in a new home directory before the first command has marked it.
 OWN_NAMES = {
-    "run.lock", "quantivista.toml", OWNED, "dagster", "dbt", "lake", "drops", "audit", "ops.db",
-    "ops.db-wal", "ops.db-shm",
+    "run.lock", "quantivista.toml", "sources.toml", OWNED, "dagster", "dbt", "lake", "drops",
+    "audit", "ops.db", "ops.db-wal", "ops.db-shm",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from assets.marts import marts_store
-from cli import approvals, audit, cases, cash, executing, incidents, people, rules
+from cli import approvals, audit, cases, cash, executing, incidents, market_sources, people, rules
 from cli.backup import back_up, restore
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
@@ -46,6 +46,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(audit.app, name="audit")
 app.add_typer(cases.app, name="cases")
 app.add_typer(cash.app, name="cash")
+app.add_typer(market_sources.app, name="sources")
 app.command()(doctor)
 console = Console()
 STATES = ("portfolio_management", "book_states")

@@ -43,7 +43,8 @@ A password belongs into a variable, not into the file: `QUANTIVISTA_POSTGRES_URL
 
 Dagster's own configuration is `dagster/dagster.yaml` in the home directory. It is written from
 `deploy/dagster.yaml` again and again until its first line is deleted. The execution service has a
-file of its own, see [connect-a-broker.md](connect-a-broker.md).
+file of its own, see [connect-a-broker.md](connect-a-broker.md), and so have sources of market data,
+see [adding-a-source.md](adding-a-source.md).
 """
 # Defaults that a machine decides.
 COMPUTED = {"home": "`.quantivista` in the working directory", "threads": "all cores"}

@@ -44,7 +44,8 @@ def is_connection_lost(error: Exception) -> bool:
 def _say(details: RetryDetails) -> None:
     # The library's own line has the call's arguments, which are other people's data.
     log.warning(
-        "database_lost",
+        # The hook is the library's only one: it hears of retries of vendors and web hooks too.
+        "database_lost" if is_connection_lost(details.caused_by) else "asked_again",
         call=details.name,
         attempt=details.retry_num,
         wait_s=round(details.wait_for, 2),

@@ -108,18 +108,30 @@ def read_rows(data: bytes) -> pl.DataFrame:
     )
 
 
-def normalise(rows: pl.DataFrame, *, source: str, sha256: str, sessions: pl.Series) -> Normalised:
-    """Turn vendor rows into bars on the raw price basis; set aside rows that break a rule.
+def normalise(
+    rows: pl.DataFrame,
+    *,
+    source: str,
+    sha256: str,
+    sessions: pl.Series,
+    volume_unit_shares: int = VOLUME_UNIT_SHARES,
+    price_basis: str = "raw",
+) -> Normalised:
+    """Turn vendor rows into bars; set aside rows that break a rule.
 
     Parameters
     ----------
     rows : pl.DataFrame
-        The result of ``read_rows``.
+        The result of ``read_rows``, or of another vendor's reader in the same columns.
     source, sha256 : str
         The vendor and the hash of its file.
     sessions : pl.Series
         Exchange sessions (``pl.Date``) that a row may belong to. Rows after the last of them are
         not known yet and are left out: a replay must not see them.
+    volume_unit_shares : int
+        How many shares one unit of the vendor's volume is.
+    price_basis : str
+        What the vendor's prices are adjusted for: ``raw``, ``split_adjusted``, ``total_return``.
 
     Returns
     -------
@@ -163,7 +175,8 @@ def normalise(rows: pl.DataFrame, *, source: str, sha256: str, sessions: pl.Seri
     quarantine = judged.filter(pl.col("reason").is_not_null()).select(
         pl.col("line").alias("source_seq"), "symbol", "session", "reason", "raw", *provenance
     )
-    bars = _bars(judged.filter(pl.col("reason").is_null()), provenance)
+    good = judged.filter(pl.col("reason").is_null())
+    bars = _bars(good, provenance, volume_unit_shares, price_basis)
     return Normalised(bars, quarantine, _coverage(bars, quarantine, sessions))
 
 
@@ -196,10 +209,16 @@ def _coverage(bars: pl.DataFrame, quarantine: pl.DataFrame, sessions: pl.Series)
     )
 
 
-def _bars(good: pl.DataFrame, provenance: tuple[pl.Expr, ...]) -> pl.DataFrame:
+def _bars(
+    good: pl.DataFrame, provenance: tuple[pl.Expr, ...], volume_unit_shares: int, price_basis: str
+) -> pl.DataFrame:
+    # Only the counter of round lots is known to stop.
+    counter_stops = volume_unit_shares == VOLUME_UNIT_SHARES
     flags = pl.concat_list(
         pl.when(pl.col("volume") == 0).then(pl.lit("zero_volume")),
-        pl.when(pl.col("volume") >= VOLUME_SATURATED).then(pl.lit("volume_saturated")),
+        pl.when(pl.lit(counter_stops) & (pl.col("volume") >= VOLUME_SATURATED)).then(
+            pl.lit("volume_saturated")
+        ),
         pl.when(pl.col("low") < 0.5 * pl.col("close")).then(pl.lit("extreme_range")),
         pl.when((pl.col("close") * 100 - (pl.col("close") * 100).round()).abs() > 1e-6).then(
             pl.lit("sub_penny")
@@ -212,9 +231,9 @@ def _bars(good: pl.DataFrame, provenance: tuple[pl.Expr, ...]) -> pl.DataFrame:
         "session",
         pl.col("session").dt.strftime("%Y-%m-01").alias("month"),
         *PRICES,
-        (pl.col("volume") * VOLUME_UNIT_SHARES).cast(pl.Int64).alias("volume_shares"),
+        (pl.col("volume") * volume_unit_shares).cast(pl.Int64).alias("volume_shares"),
         pl.lit("USD").alias("currency"),
-        pl.lit("raw").alias("price_basis"),
+        pl.lit(price_basis).alias("price_basis"),
         pl.col("session").alias("basis_as_of"),
         pl.lit(MIC_UNKNOWN).alias("mic"),
         flags.list.join(",").alias("quality_flags"),

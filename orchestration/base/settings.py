@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         return self.home / "drops"
 
     @property
+    def sources_file(self) -> Path:
+        """Where the desk's sources of market data are configured."""
+        return self.home / "sources.toml"
+
+    @property
     def models_root(self) -> Path:
         """Root of the trained models, by content."""
         return self.home / "models"
@@ -236,6 +241,26 @@ class Settings(BaseSettings):
             self.history_start,
             self.instant().date() + dt.timedelta(days=3 * SESSIONS_AHEAD),
         )
+
+    def sessions_between(self, first: dt.date, last: dt.date) -> pl.Series:
+        """Return the exchange sessions of any days, with or without the platform's history.
+
+        Raises
+        ------
+        ConfigurationError
+            When the calendar does not reach so far.
+        """
+        # A calendar of days without a session cannot be had.
+        margin = dt.timedelta(days=LONGEST_CLOSURE_DAYS)
+        try:
+            around = _session_times(self.calendar, first - margin, last + margin)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The sessions of {self.calendar} from {first} to {last} are not known: {error}",
+                remedy="ask for other days, or set another `calendar`",
+            ) from error
+        days = [entry.session for entry in around if first <= entry.session <= last]
+        return pl.Series("session", days, dtype=pl.Date)
 
     def last_session(self) -> dt.date:
         """Return the last session whose close is not after ``now``."""

@@ -1,0 +1,1 @@
+"""Vendors of market data behind one protocol; see docs/adding-a-source.md."""
