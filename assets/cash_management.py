@@ -135,7 +135,8 @@ def cash_management_assets(
             if store is None:
                 return pl.DataFrame(schema=BREAKS_SCHEMA)
             statements = read_statements(settings.statements_root, months.get_partition_keys())
-            roll_broker_breaks(store, settings, policy, statements, trades, bars)
+            upto = context.partition_keys[-1]
+            roll_broker_breaks(store, settings, policy, statements, trades, bars, upto)
             found = store.breaks(unresolved_only=False)
         sessions = settings.sessions().to_list()
         return breaks_frame(found, context.partition_keys, sessions, settings.last_session())
@@ -150,9 +151,14 @@ def roll_broker_breaks(
     statements: Sequence[BrokerStatement],
     trades: pl.DataFrame,
     bars: pl.DataFrame,
+    upto: str,
 ) -> None:
-    """Carry the breaks with the broker over to the newest session."""
-    if not statements:
+    """Carry the breaks with the broker over to the newest session.
+
+    A run whose last month ``upto`` is an earlier one does not: it has no trades of later sessions,
+    and each of their fills would be a break.
+    """
+    if not statements or upto < f"{settings.last_session():%Y-%m}-01":
         return
     found = {
         statement.session.isoformat(): session_differences(statement, trades, bars)
