@@ -95,7 +95,11 @@ def test_the_book_goes_on_from_the_state_it_went_live_with(eve, tmp_path):
     # As if history had been corrected since: the book went live with more cash than it gives now.
     state = BookState.from_text(frozen.state)
     debits, *others = state.accounts["asset:cash:USD"]
-    richer = state.accounts | {"asset:cash:USD": (debits + 12_345, *others)}
+    owed, capital, *pending = state.accounts["equity:capital:USD"]
+    richer = state.accounts | {
+        "asset:cash:USD": (debits + 12_345, *others),
+        "equity:capital:USD": (owed, capital + 12_345, *pending),
+    }
     state = msgspec.structs.replace(state, accounts=richer)
     engine = open_engine(settings.ops_url)
     with writing(engine) as connection:
