@@ -1,7 +1,8 @@
 """Workflow 14, outside the book: the live ledger, what it proves, what has yet to settle."""
 
 import datetime as dt
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import polars as pl
@@ -23,6 +24,7 @@ from domain.cash_management.tables import (
 from domain.identity import with_event_ids
 from domain.trade_execution.differences import broker_findings
 from domain.trade_execution.reconcile import BrokerStatement, session_differences
+from ops_store.records import ReportRow
 from ops_store.store import OpsStore
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.ops import all_bookings, ops_store
@@ -54,14 +56,15 @@ def cash_management_assets(
     def ledger(
         context: dg.AssetExecutionContext, cash_entries: pl.DataFrame, venue_reports: pl.DataFrame
     ) -> pl.DataFrame:
-        del venue_reports  # a copy up to this month; what is booked is what the store holds
         with ops_store(settings) as store:
             if store is None or store.opening(book=settings.book) is None:
                 return pl.DataFrame(schema=LEDGER_SCHEMA)
             keys = list(context.partition_keys)
             until = months.time_window_for_partition_key(keys[-1]).end.date()
             every = months.get_partition_keys()
-            book_live(store, settings, policy, cash_entries, until - dt.timedelta(days=1), every)
+            reports = venue_reports_frame(reports_upto(store, venue_reports), every)
+            day = until - dt.timedelta(days=1)
+            book_live(store, settings, policy, cash_entries, reports, day)
             return bookings_frame(all_bookings(store), keys)
 
     @lake_asset(
@@ -135,7 +138,8 @@ def cash_management_assets(
             if store is None:
                 return pl.DataFrame(schema=BREAKS_SCHEMA)
             statements = read_statements(settings.statements_root, months.get_partition_keys())
-            roll_broker_breaks(store, settings, policy, statements, trades, bars)
+            upto = context.partition_keys[-1]
+            roll_broker_breaks(store, settings, policy, statements, trades, bars, upto)
             found = store.breaks(unresolved_only=False)
         sessions = settings.sessions().to_list()
         return breaks_frame(found, context.partition_keys, sessions, settings.last_session())
@@ -150,9 +154,14 @@ def roll_broker_breaks(
     statements: Sequence[BrokerStatement],
     trades: pl.DataFrame,
     bars: pl.DataFrame,
+    upto: str,
 ) -> None:
-    """Carry the breaks with the broker over to the newest session."""
-    if not statements:
+    """Carry the breaks with the broker over to the newest session.
+
+    A run whose last month ``upto`` is an earlier one does not: it has no trades of later sessions,
+    and each of their fills would be a break.
+    """
+    if not statements or upto < f"{settings.last_session():%Y-%m}-01":
         return
     found = {
         statement.session.isoformat(): session_differences(statement, trades, bars)
@@ -166,31 +175,38 @@ def roll_broker_breaks(
     )
 
 
+def reports_upto(store: OpsStore, venue_reports: pl.DataFrame) -> Iterator[ReportRow]:
+    """Yield the journal's reports up to the last one that the table has, and so the book knows."""
+    keys = venue_reports.select("segment", "record_offset")
+    last = max(keys.iter_rows(), default=(0, 0))
+    return itertools.takewhile(lambda row: (row.segment, row.offset) <= last, all_reports(store))
+
+
 def book_live(
     store: OpsStore,
     settings: Settings,
     policy: BookPolicy,
     cash_entries: pl.DataFrame,
+    venue_reports: pl.DataFrame,
     until: dt.date,
-    months: Sequence[str],
 ) -> None:
     """Book in the live ledger what reports and corporate actions have moved; none of it twice.
 
     Parameters
     ----------
     store : OpsStore
-        Holds the ledger, and all reports in the journal's order: what an order's end releases
-        depends on its fills, which may lie in the month after it.
+        Holds the ledger.
     settings : Settings
         The environment.
     policy : BookPolicy
         The book's, for its currency.
     cash_entries : pl.DataFrame
         What the book booked up to ``until``.
+    venue_reports : pl.DataFrame
+        A beginning of the journal, of all months: what an order's end releases depends on its
+        fills, which may lie in the month after it.
     until : date
         The last day of which ``cash_entries`` speaks.
-    months : sequence of str
-        All months that reports may be of.
     """
     opening = store.opening(book=settings.book)
     if opening is None:
@@ -198,7 +214,7 @@ def book_live(
     issued = [event for event in store.issued(book=settings.book) if event.delta_qty]
     booked = store.find_transfers({event.cash_reservation_id for event in issued})
     reservations = reservations_of(issued, booked, policy.currency)
-    reports = reports_of(venue_reports_frame(all_reports(store), months))
+    reports = reports_of(venue_reports)
     opens_ns = {entry.session: entry.open_ns for entry in settings.session_times()}
     accounts, entries = other_entries(
         cash_entries, dt.date.fromisoformat(opening.session), opens_ns

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 import pytest
 
+from assets.cash_management import reports_upto
 from assets.trade_execution import cash_plan
 from contracts.clock import FixedClock, datetime_ns
 from contracts.errors import HandoffRefusedError
@@ -36,7 +37,7 @@ from domain.cash_management.transfers import Booking, Transfer
 from domain.market_data.reference import CorporateAction
 from ops_store import ledger, openings
 from ops_store.connection import open_engine, writing
-from ops_store.records import BookOpening, CashPlan
+from ops_store.records import BookOpening, CashPlan, ReportRow
 from ops_store.store import OpsStore
 from orchestration.base.settings import Settings
 from sources.venue_reports import VENUE_REPORTS_SCHEMA
@@ -371,3 +372,17 @@ def test_a_second_book_may_not_spend_the_cash_of_the_first(store: OpsStore, tmp_
     store.carry_out(planned(store, opening, "first", tmp_path))
     with pytest.raises(HandoffRefusedError, match="cash of book 'first', not of 'second'"):
         planned(store, opening, "second", tmp_path)
+
+
+def test_the_ledger_hears_of_no_report_that_the_book_has_not_heard_of(store: OpsStore) -> None:
+    rows = [
+        ReportRow(
+            segment=segment, offset=offset, kind="expired", decision_id="d", cl_ord_id="c",
+            exec_id="", instrument_id="US.A", session="2010-08-20", payload=b"{}", recorded_ns=1,
+        )
+        for segment, offset in ((1, 5), (1, 90), (2, 7), (2, 8))
+    ]  # fmt: skip
+    store.append_reports(rows)
+    table = pl.DataFrame({"segment": [2, 1], "record_offset": [7, 90]})
+    assert list(reports_upto(store, table)) == rows[:3]
+    assert list(reports_upto(store, table.clear())) == []

@@ -14,12 +14,14 @@ from typer.testing import CliRunner
 from assets.trade_execution import refuse_rebuilds
 from cli.main import app
 from contracts.catalog import DECISION_EVIDENCE
+from contracts.clock import datetime_ns
 from contracts.codec import from_json, to_json
 from contracts.envelope import Envelope
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent, Fee, TradeExecutedEvent
 from domain.book.policy import BookPolicy
 from domain.book.state import BookState
+from domain.cash_management.transfers import Transfer
 from domain.trade_execution.handoff import decisions_to_issue
 from io_managers.lake import Lake
 from io_managers.verdicts import Judge
@@ -93,13 +95,24 @@ def test_the_book_goes_on_from_the_state_it_went_live_with(eve, tmp_path):
     # As if history had been corrected since: the book went live with more cash than it gives now.
     state = BookState.from_text(frozen.state)
     debits, *others = state.accounts["asset:cash:USD"]
-    richer = state.accounts | {"asset:cash:USD": (debits + 12_345, *others)}
+    owed, capital, *pending = state.accounts["equity:capital:USD"]
+    richer = state.accounts | {
+        "asset:cash:USD": (debits + 12_345, *others),
+        "equity:capital:USD": (owed, capital + 12_345, *pending),
+    }
     state = msgspec.structs.replace(state, accounts=richer)
     engine = open_engine(settings.ops_url)
     with writing(engine) as connection:
         changed = {"state": state.to_text(), "state_hash": state.hash}
         connection.execute(sa.update(BOOK_OPENINGS).values(**changed))
     engine.dispose()
+    more = Transfer(
+        id="more", debit_account="asset:cash:USD", credit_account="equity:opening:USD",
+        amount_minor=12_345, currency="USD", event_time_ns=datetime_ns(EVE), cause="opening",
+        reference=settings.book,
+    )  # fmt: skip
+    with ops_store(settings) as store:
+        assert [one.outcome for one in store.post([more])] == ["ok"]
     assert run(settings, [(MONTHS[-1], MONTHS[-1])]).success
     equity = Lake(settings.lake_root).read(("portfolio_management", "equity")).sort("session")
     assert equity["session"][-1] == LIVE
