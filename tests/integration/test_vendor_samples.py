@@ -90,7 +90,7 @@ def test_every_archive_of_pystock_loads():
     assert {day: reading.rows.height for day, reading in found.items()} == PYSTOCK
     assert all(reading.quarantine.is_empty() for reading in found.values())
     newest = judged(source, found["20160212"], came["20160212.tar.gz"])
-    # Two symbols are listed on two exchanges each, under one name: which is meant is not known.
+    # Two symbols have two rows a day each under one name: which is meant is not known.
     assert newest.quarantine["reason"].to_list() == ["duplicate"] * 4
     assert newest.bars.height == PYSTOCK["20160212"] - 4
 
