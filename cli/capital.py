@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -17,17 +19,18 @@ from contracts.money import Money
 from domain.cash_management.chart import CASH, account_in
 from domain.cash_management.operations import (
     Occasion,
-    approve_withdrawal,
     deposit,
     release,
     request_withdrawal,
 )
+from domain.cash_management.payments import Party, Payment, PaymentBatch, Withdrawal
 from domain.cash_management.transfers import Transfer
 from domain.compliance.people import Action
 from ops_store.records import CashPlan
 from ops_store.store import OpsStore
 from orchestration.base.ops import clock_of
 from orchestration.base.settings import Settings, read_settings
+from sources.payment_files import pain_001
 
 console = Console()
 ID_CHARS = 12
@@ -92,13 +95,40 @@ def pay(
     settings = read_settings()
     with acting(settings, as_) as (store, by):
         request = _requested(store, withdrawal)
-        used = store.use_approval(Action.WITHDRAWAL, request, store.approval_id(approval), by=by)
         at = _settling(settings, request, "paid")
-        legs = approve_withdrawal(
-            at, request=request, requested_by=used.requested_by, approved_by=used.decided_by
-        )
-        store.carry_out(CashPlan((), legs, {}))
+        store.pay_withdrawal(request, store.approval_id(approval), at, by=by)
     console.print(f"Paid {request.id[:ID_CHARS]}; it leaves with the next session's open.")
+
+
+def payment(
+    withdrawal: Annotated[str, typer.Argument(help="The withdrawal's id, or how it begins.")],
+    out: Annotated[Path, typer.Option(help="The file to write, pain.001.001.09.")],
+    creditor: Annotated[str, typer.Option(help="Who is paid.")],
+    iban: Annotated[str, typer.Option(help="Where.")],
+    debtor: Annotated[str, typer.Option(help="Who pays.")],
+    debtor_iban: Annotated[str, typer.Option(help="From where.")],
+    remittance: Annotated[str, typer.Option(help="What the other side reads.")],
+) -> None:
+    """Write a paid withdrawal as the message that the bank takes; twice it is the same one."""
+    settings = read_settings()
+    with acting(settings, "") as (store, _):
+        request = _requested(store, withdrawal)
+        paid = store.find_transfers([_settling(settings, request, "paid").id])
+        if not paid:
+            raise ConfigurationError(
+                f"Withdrawal {request.id[:ID_CHARS]} has not been paid.",
+                remedy="`quantivista cash pay` posts it, once a second person approved it",
+            )
+        (posted,) = paid.values()
+    approved = Withdrawal(
+        request.id, request.currency, posted.moved_minor, request.actor, posted.transfer.actor
+    )
+    one = Payment(approved, Party(creditor, iban), remittance)
+    now_ns = clock_of(settings).now_ns()
+    day = max(posted.value_date, dt.datetime.fromtimestamp(now_ns // NS_PER_S, dt.UTC).date())
+    batch = PaymentBatch(Party(debtor, debtor_iban), (one,), day, now_ns)
+    out.write_bytes(pain_001(batch))
+    console.print(f"{out}: message {batch.message_id}, to be executed on {day}.", soft_wrap=True)
 
 
 def cancel(

@@ -14,7 +14,7 @@ from rich.table import Table
 from assets.cash_management import BREAKS_OWNER
 from contracts.errors import ConfigurationError, ReconciliationError
 from domain.cash_management.balances import EFFECTS
-from domain.cash_management.breaks import Break, age_sessions
+from domain.cash_management.breaks import Break, age_sessions, ageing
 from domain.cash_management.cash_items import CashItem
 from domain.cash_management.matching import bank_items, match
 from domain.cash_management.transfers import Booking
@@ -120,6 +120,9 @@ def breaks(
             row.owner, row.note,
         )  # fmt: skip
     console.print(table if found else "No break.")
+    for one in ageing(found, sessions, now):
+        worth = f"{one.gross_minor / 100:,.2f} {one.currency}"
+        console.print(f"{one.breaks} aged {one.bucket} sessions, {worth} in all.")
 
 
 def assign(break_id: BreakId, owner: Annotated[str, typer.Argument(help="Who.")]) -> None:

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 from contracts.clock import Clock
 from contracts.envelope import digest
 from contracts.events import CoordinatedTradingDecisionEvent
+from domain.cash_management.operations import Occasion, approve_withdrawal
+from domain.cash_management.transfers import Transfer
+from domain.compliance.approvals import Approval
 from domain.compliance.cases import Case, CaseEvent, State
 from domain.compliance.people import Action
-from ops_store import cases, feedback, handoff, ledger, openings
+from ops_store import cases, compliance, feedback, handoff, ledger, openings
 from ops_store.cash_store import CashStore
 from ops_store.compliance_store import ComplianceStore, rows_digest
 from ops_store.connection import lock_ledger, open_engine, reading, writing
@@ -257,6 +260,32 @@ class OpsStore(CashStore, ComplianceStore):
         """Return whether the kill switch is engaged, and why."""
         with reading(self._engine) as connection:
             return feedback.control_engaged(connection, feedback.KILL_SWITCH)
+
+    @patient
+    def pay_withdrawal(
+        self, request: Transfer, approval_id: str, at: Occasion, *, by: str
+    ) -> Approval:
+        """Use an approval up and post the withdrawal that it is for: both, or neither.
+
+        Raises
+        ------
+        ComplianceError
+            When the approval is missing, another's, expired or used.
+        ReservationRefusedError
+            When the reservation has lapsed or was released.
+        """
+        with writing(self._engine) as connection:
+            now_ns = self._clock.now_ns()
+            used = compliance.use_approval(
+                connection, Action.WITHDRAWAL, request, approval_id, by=by, now_ns=now_ns
+            )
+            legs = approve_withdrawal(
+                at, request=request, requested_by=used.requested_by, approved_by=used.decided_by
+            )
+            lock_ledger(connection)
+            ledger.carry_out(connection, CashPlan((), legs, {}), now_ns=now_ns)
+            self._note_approval(connection, "approval_use", used, by=by)
+            return used
 
     @patient
     def open_cases(self, opened: Iterable[Case]) -> list[Case]:

@@ -96,6 +96,7 @@ def test_a_statement_is_matched_and_a_difference_is_a_break_until_it_is_gone(run
     (row,) = [line for line in run("breaks").splitlines() if "missing_at_bank" in line]
     assert "-9.50 EUR" in row or "9.50 EUR" in row
     break_id = row.split()[1]
+    assert "1 aged 0-1 sessions, 9.50 EUR in all." in run("breaks")
     assert "owned by anna" in run("assign", break_id, "anna")
     assert "is explained" in run("explain", break_id, "the bank charges it tomorrow")
     body = (

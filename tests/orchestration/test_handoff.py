@@ -289,6 +289,11 @@ def test_capital_paid_in_and_out_by_two_people_reaches_book_and_ledger(eve, tmp_
     assert refused.exception is not None, "nobody has approved it"
     command("approvals", "approve", approval, "--reason", "checked", "--as", "ben")
     command("cash", "pay", withdrawal, "--approval", approval, "--as", "anna")
+    file = tmp_path / "payment.xml"
+    words = ("--creditor", "Client 8", "--iban", "DE89370400440532013000", "--debtor", "The desk")
+    more = ("--debtor-iban", "DE02120300000000202051", "--remittance", "redemption")
+    command("cash", "payment", withdrawal, "--out", str(file), *words, *more)
+    assert b">20000.00<" in file.read_bytes()
     assert run(settings, [(MONTHS[-1], MONTHS[-1])]).success
     lake = Lake(settings.lake_root)
     equity = lake.read(("portfolio_management", "equity")).sort("session").row(-1, named=True)
