@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import multiprocessing as mp
+from concurrent.futures import ProcessPoolExecutor
 
 import polars as pl
 import pytest
@@ -144,6 +145,7 @@ def _write_one(root, month):
 
 
 def test_four_processes_write_different_partitions(tmp_path):
-    with mp.get_context("spawn").Pool(4) as pool:
-        pool.starmap(_write_one, [(tmp_path, month) for month in MONTHS])
+    # An executor lets its processes end by themselves; a pool terminates them, and one hung then.
+    with ProcessPoolExecutor(4, mp_context=mp.get_context("spawn")) as pool:
+        list(pool.map(_write_one, itertools.repeat(tmp_path), MONTHS))
     assert canonical_hash(Lake(tmp_path).read(KEY), PRIMARY_KEY) == FULL_HASH
