@@ -1,13 +1,12 @@
 """Workflow 08, outside the book: decisions leave the graph here, and reports come back."""
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import dagster as dg
 import polars as pl
 
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_datetime
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.live_cash import handoff_cash, withheld
@@ -248,7 +247,7 @@ def handoff_frame(
             "instrument_id": event.instrument_id,
             "delta_qty": event.delta_qty,
             "mode": event.envelope.mode,
-            "valid_until": dt.datetime.fromtimestamp(event.valid_until_ns // NS_PER_S, dt.UTC),
+            "valid_until": utc_datetime(event.valid_until_ns),
         }
         for event in issued
         if event.envelope.partition in months

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cli import verify_audit
 from cli.acting import As, acting
-from contracts.clock import NS_PER_S
+from contracts.clock import datetime_ns
 from contracts.codec import from_json
 from contracts.errors import ConfigurationError
 from domain.compliance.audit import Checkpoint, key_id_of
@@ -188,7 +188,7 @@ def _midnight_ns(day: str) -> int:
         moment = dt.datetime.combine(dt.date.fromisoformat(day), dt.time(), dt.UTC)
     except ValueError as error:
         raise typer.BadParameter(f"{day!r} is not a day like 2003-08-20.") from error
-    return int(moment.timestamp()) * NS_PER_S
+    return datetime_ns(moment)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 
 from cli.acting import As, acting
-from contracts.clock import NS_PER_S
+from contracts.clock import NS_PER_S, utc_datetime
 from contracts.envelope import digest
 from contracts.errors import ConfigurationError
 from contracts.money import Money
@@ -125,7 +124,7 @@ def payment(
     )
     one = Payment(approved, Party(creditor, iban), remittance)
     now_ns = clock_of(settings).now_ns()
-    day = max(posted.value_date, dt.datetime.fromtimestamp(now_ns // NS_PER_S, dt.UTC).date())
+    day = max(posted.value_date, utc_datetime(now_ns).date())
     batch = PaymentBatch(Party(debtor, debtor_iban), (one,), day, now_ns)
     out.write_bytes(pain_001(batch))
     console.print(f"{out}: message {batch.message_id}, to be executed on {day}.", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import Annotated
 
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contracts.clock import NS_PER_S
+from cli.acting import As, acting
+from contracts.clock import utc_minute
 from domain.compliance.cases import Case, Disposition, State, assign, close, escalate
 from ops_store.connection import sqlite_file_of
 from orchestration.base.ops import incident_store
@@ -23,7 +23,6 @@ console = Console()
 ID_CHARS = 12
 
 CaseId = Annotated[str, typer.Argument(help="The case's id, or how it begins.")]
-By = Annotated[str, typer.Option("--by", help="Who acts; a subject of the case may not.")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence that an examiner understands.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -57,8 +56,8 @@ def listed(
     table = Table("id", "opened", "state", "owner", "kind", "what", show_lines=True)
     for case in found:
         table.add_row(
-            case.case_id[:ID_CHARS], _instant(case.opened_ns), _state(case), case.owner or "nobody",
-            case.kind, escape(case.summary),
+            case.case_id[:ID_CHARS], utc_minute(case.opened_ns), _state(case),
+            case.owner or "nobody", case.kind, escape(case.summary),
         )  # fmt: skip
     console.print(table)
 
@@ -79,7 +78,7 @@ def show(case_id: CaseId, *, as_json: AsJson = False) -> None:
     table = Table("", "when", "who", "did", "to", "reason")
     for event in events:
         table.add_row(
-            str(event.sequence), _instant(event.at_ns), escape(event.actor), event.action,
+            str(event.sequence), utc_minute(event.at_ns), escape(event.actor), event.action,
             escape(event.owner or ""), escape(event.reason or ""),
         )  # fmt: skip
     console.print(table)
@@ -89,10 +88,10 @@ def show(case_id: CaseId, *, as_json: AsJson = False) -> None:
 def assign_command(
     case_id: CaseId,
     to: Annotated[str, typer.Option("--to", help="Who looks at it from now on.")],
-    by: By,
+    as_: As = "",
 ) -> None:
-    """Give a case to somebody."""
-    with incident_store(read_settings()) as store:
+    """Give a case to somebody; whoever it is about may not."""
+    with acting(read_settings(), as_) as (store, by):
         case = store.act_on_case(
             case_id, lambda case, now_ns: assign(case, actor=by, owner=to, at_ns=now_ns)
         )
@@ -103,11 +102,11 @@ def assign_command(
 def escalate_command(
     case_id: CaseId,
     to: Annotated[str, typer.Option("--to", help="Who decides about it.")],
-    by: By,
     reason: Reason,
+    as_: As = "",
 ) -> None:
     """Hand a case to somebody who decides more."""
-    with incident_store(read_settings()) as store:
+    with acting(read_settings(), as_) as (store, by):
         case = store.act_on_case(
             case_id,
             lambda case, now_ns: escalate(case, actor=by, owner=to, reason=reason, at_ns=now_ns),
@@ -119,11 +118,11 @@ def escalate_command(
 def close_command(
     case_id: CaseId,
     disposition: Annotated[Disposition, typer.Option(help="What it was.")],
-    by: By,
     reason: Reason,
+    as_: As = "",
 ) -> None:
     """Close a case, saying what it was and why; only its owner can."""
-    with incident_store(read_settings()) as store:
+    with acting(read_settings(), as_) as (store, by):
         case = store.act_on_case(
             case_id,
             lambda case, now_ns: close(
@@ -141,7 +140,3 @@ def _say(case: Case) -> None:
 
 def _state(case: Case) -> str:
     return f"{case.state}, {case.disposition}" if case.disposition else case.state
-
-
-def _instant(instant_ns: int) -> str:
-    return f"{dt.datetime.fromtimestamp(instant_ns // NS_PER_S, dt.UTC):%Y-%m-%d %H:%M}Z"

@@ -10,7 +10,7 @@ from rich.console import Console
 from cli.cash import cash_agreement
 from cli.live import agreement, execution_root, trade_session
 from cli.runs import execute, sole_run
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_datetime
 from contracts.errors import ConfigurationError
 from ops_store.migrate import downgrade
 from orchestration.base.ops import ops_store
@@ -77,7 +77,7 @@ def _close_before(settings: Settings, session: dt.date) -> dt.datetime:
         raise ConfigurationError(
             f"No session comes before {session}.", remedy="set an earlier history_start"
         )
-    return dt.datetime.fromtimestamp(closes[-1] // NS_PER_S, dt.UTC)
+    return utc_datetime(closes[-1])
 
 
 def _forget_execution(settings: Settings) -> None:

@@ -130,7 +130,7 @@ def home(patient: Patient) -> Iterator[Finding]:
 
 
 def clock(patient: Patient) -> Iterator[Finding]:
-    """Say what the platform takes for now."""
+    """Say which instant the platform takes as the present."""
     settings = patient.settings
     source = "follows the machine" if settings.now == "system" else f"stands at {settings.now}"
     yield ok(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.acting import As, acting
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_minute
 from ops_store.connection import sqlite_file_of
 from ops_store.records import Incident
 from orchestration.base.ops import incident_store
@@ -53,7 +52,7 @@ def listed(
     table = Table("id", "opened", "kind", "what", show_lines=True)
     for incident in found:
         table.add_row(
-            incident.incident_id[:ID_CHARS], _instant(incident.opened_ns), incident.kind,
+            incident.incident_id[:ID_CHARS], utc_minute(incident.opened_ns), incident.kind,
             escape(_story(incident)),
         )  # fmt: skip
     console.print(table)
@@ -71,12 +70,8 @@ def close(
     console.print(f"Closed {closed.incident_id[:ID_CHARS]}: {escape(closed.subject)}")
 
 
-def _instant(instant_ns: int) -> str:
-    return f"{dt.datetime.fromtimestamp(instant_ns // NS_PER_S, dt.UTC):%Y-%m-%d %H:%M}Z"
-
-
 def _story(incident: Incident) -> str:
     story = f"{incident.subject}\n{incident.detail}"
     if incident.closed_ns is not None:
-        story += f"\nclosed {_instant(incident.closed_ns)}: {incident.note or 'without a note'}"
+        story += f"\nclosed {utc_minute(incident.closed_ns)}: {incident.note or 'without a note'}"
     return story

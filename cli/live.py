@@ -13,7 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from cli.venue_session import write_replay
-from contracts.clock import NS_PER_S
+from contracts.clock import NS_PER_S, datetime_ns
 from contracts.errors import DisagreementError
 from domain.trade_execution.reconcile import BrokerStatement, StatementFill
 from execution.config import ServiceConfig, read_config
@@ -51,7 +51,7 @@ def configs(
     started_ns = None
     if settings.now != "system":
         # Behind the hand-off's instant: an attestation is not valid before it was issued.
-        started_ns = int(settings.instant().timestamp()) * NS_PER_S + NS_PER_S
+        started_ns = datetime_ns(settings.instant()) + NS_PER_S
     # The configuration is a file, and this URL may hold a password: only its variable is written.
     os.environ[OPS_STORE_VARIABLE] = settings.ops_url
     service = ServiceConfig(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contracts.clock import datetime_ns
+from contracts.clock import datetime_ns, utc_datetime
 from contracts.errors import ConfigurationError, SourceError
 from domain.market_data.normalise import normalise
 from orchestration.base.settings import Settings, read_settings
@@ -45,10 +45,10 @@ def list_sources() -> None:
     store = DropStore(settings.drops_root)
     for name, config in configs.items():
         received = Receipts(store, name).rows()
-        newest = received[-1].received_ns // 1_000_000_000 if received else None
+        newest = utc_datetime(received[-1].received_ns) if received else None
         table.add_row(
             name, str(config.__struct_config__.tag), _key(config), f"{len(received):,}",
-            "-" if newest is None else str(dt.datetime.fromtimestamp(newest, dt.UTC)),
+            "-" if newest is None else f"{newest:%Y-%m-%d %H:%M:%S}Z",
         )  # fmt: skip
     console.print(table)
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
+from contracts.clock import utc_datetime
 from contracts.codec import to_json
 from contracts.envelope import Envelope, Mode, cl_ord_id, event_id
 from contracts.events import Fee, TradeExecutedEvent
@@ -162,7 +163,7 @@ class Projection:
 
     def _trade(self, report: Report, order: Order | None, counted: Execution) -> TradeExecutedEvent:
         origin = self._origin
-        executed = dt.datetime.fromtimestamp(report.transact_time_ns // 10**9, tz=dt.UTC).date()
+        executed = utc_datetime(report.transact_time_ns).date()
         # Of a bust, the session of what it takes back.
         session = dt.date.fromisoformat(counted.trade_date) if counted.trade_date else executed
         settled = report.settlement_date

@@ -93,8 +93,8 @@ def act(
     decide: Callable[[Case, int], CaseEvent],
     *,
     now_ns: int,
-) -> Case:
-    """Append what ``decide`` makes of a case, and return the case after it."""
+) -> tuple[Case, CaseEvent]:
+    """Append what ``decide`` makes of a case; return the case after it, and what was appended."""
     case, _ = find(connection, prefix)
     event = decide(case, now_ns)
     changed = after(case, event)
@@ -105,7 +105,7 @@ def act(
         .where(COMPLIANCE_CASES.c.case_id == case.case_id)
         .values({name: row[name] for name in _CHANGING})
     )
-    return changed
+    return changed, event
 
 
 def _append(connection: sa.Connection, event: CaseEvent) -> None:

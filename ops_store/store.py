@@ -309,8 +309,12 @@ class OpsStore(CashStore, ComplianceStore):
     def act_on_case(self, prefix: str, decide: Callable[[Case, int], CaseEvent]) -> Case:
         """Append what ``decide`` makes of a case and of the instant, and return the case after it.
 
-        ``decide`` is one of the rules of ``domain.compliance.cases``; what it refuses changes
-        nothing.
+        ``decide`` is one of the rules of ``domain.compliance.cases``; what it refuses, or what its
+        actor has no role for, changes nothing.
         """
         with writing(self._engine) as connection:
-            return cases.act(connection, prefix, decide, now_ns=self._clock.now_ns())
+            case, event = cases.act(connection, prefix, decide, now_ns=self._clock.now_ns())
+            action = Action.CASE_DISPOSE if event.action == "closed" else Action.CASE_ASSIGN
+            self._require(connection, action, event.actor)
+            self._note(connection, action, f"case {case.case_id[:12]}", event, by=event.actor)
+            return case

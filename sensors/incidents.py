@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 
 import httpx
 import stamina
 import structlog
 
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_datetime
 from ops_store.connection import password_of
 from ops_store.feedback import incident_id_of
 from ops_store.records import Incident
@@ -65,7 +64,7 @@ def redacted(text: str, settings: Settings) -> str:
 
 def payload_of(settings: Settings, incident: Incident) -> dict[str, str]:
     """Return what a webhook is sent. ``text`` is what chat services show."""
-    opened = dt.datetime.fromtimestamp(incident.opened_ns / NS_PER_S, dt.UTC)
+    opened = utc_datetime(incident.opened_ns)
     return {
         "event": "incident_opened",
         "incident_id": incident.incident_id,

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from contracts.clock import utc_datetime
 from contracts.codec import from_json
 from contracts.events import TradeExecutedEvent
 from ops_store.records import ReportRow
@@ -116,7 +117,6 @@ def _trade(report: ReportRow) -> dict[str, Any]:
         "broker": trade.broker,
         "mic": trade.mic,
         "liquidity": trade.liquidity,
-        "transact_time": dt.datetime.fromtimestamp(trade.transact_time_ns // 10**9, dt.UTC)
-        + dt.timedelta(microseconds=trade.transact_time_ns % 10**9 // 1_000),
+        "transact_time": utc_datetime(trade.transact_time_ns),
         "settlement_date": trade.settlement_date,
     }

@@ -18,6 +18,7 @@ from stdnum import iban as iban_number
 from stdnum.exceptions import ValidationError
 from stdnum.us import rtn
 
+from contracts.clock import utc_datetime
 from contracts.errors import PaymentError
 from contracts.money import Money
 
@@ -28,7 +29,6 @@ ACCOUNT_CHARACTERS_MAX = 34
 # pain.001's amounts have 18 digits; a desk's have fewer.
 AMOUNT_MINOR_MAX = 10**15
 PAYMENTS_PER_BATCH_MAX = 1_000
-NS_PER_S = 1_000_000_000
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9/\-?:().,'+ ]")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
@@ -194,7 +194,7 @@ class PaymentBatch(msgspec.Struct, frozen=True):
     @property
     def created(self) -> dt.datetime:
         """When it was made, to the second, UTC."""
-        return dt.datetime.fromtimestamp(self.created_ns // NS_PER_S, tz=dt.UTC)
+        return utc_datetime(self.created_ns).replace(microsecond=0)
 
     @property
     def currency(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from contracts.clock import utc_datetime
 from domain.book.state import BookState, value_minor
 from domain.cash_management.breaks import Break, age_sessions, bucket
 from domain.cash_management.chart import CASH, account_in, account_of
@@ -108,7 +109,7 @@ def bookings_frame(bookings: Iterable[Booking], months: Sequence[str]) -> pl.Dat
     rows = []
     for booking in bookings:
         transfer = booking.transfer
-        instant = _instant(transfer.event_time_ns)
+        instant = utc_datetime(transfer.event_time_ns)
         month = f"{instant:%Y-%m}-01"
         if month in months:
             rows.append(
@@ -120,7 +121,7 @@ def bookings_frame(bookings: Iterable[Booking], months: Sequence[str]) -> pl.Dat
                     "kind": transfer.kind.value,
                     "moved_minor": booking.moved_minor,
                     "event_time": instant,
-                    "knowledge_time": _instant(booking.knowledge_time_ns),
+                    "knowledge_time": utc_datetime(booking.knowledge_time_ns),
                 }
             )
     return pl.DataFrame(rows, schema=dict(LEDGER_SCHEMA))
@@ -130,12 +131,6 @@ _COPIED = (
     "debit_account", "credit_account", "amount_minor", "currency", "cause", "reference",
     "pending_id", "reverses", "actor",
 )  # fmt: skip
-
-
-def _instant(at_ns: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(at_ns // 1_000_000_000, dt.UTC) + dt.timedelta(
-        microseconds=at_ns % 1_000_000_000 // 1_000
-    )
 
 
 def trial_balance_frame(states: pl.DataFrame, currency: str) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import msgspec
 
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_datetime
 
 ID_CHARS_MAX = 64
 CAUSE_CHARS_MAX = 32
@@ -111,7 +111,7 @@ class Booking(msgspec.Struct, frozen=True, gc=False):
     @property
     def value_date(self) -> dt.date:
         """The day on which it takes effect, UTC."""
-        return dt.datetime.fromtimestamp(self.transfer.event_time_ns // NS_PER_S, dt.UTC).date()
+        return utc_datetime(self.transfer.event_time_ns).date()
 
 
 class PendingStatus(enum.StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import jinja2
 import msgspec
 
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_datetime
 from contracts.codec import to_json
 from domain.compliance.audit import AuditEntry, Checkpoint
 from domain.compliance.audit_verify import Finding
@@ -91,6 +90,4 @@ def _particulars(entry: AuditEntry) -> str:
 
 def instant(at_ns: int) -> str:
     """Return an instant for people: UTC, to the microsecond."""
-    whole, rest = divmod(at_ns, NS_PER_S)
-    moment = dt.datetime.fromtimestamp(whole, dt.UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{rest // 1_000:06d}Z"
+    return f"{utc_datetime(at_ns):%Y-%m-%d %H:%M:%S.%f}Z"

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from contracts.clock import NS_PER_S
+from contracts.clock import utc_datetime
 from contracts.envelope import event_id
 from domain.market_data.sessions import SessionTimes
 
@@ -129,5 +129,5 @@ def _row(content: Content, period: Period, before: dict[str, Any] | None) -> dic
         "month": content.month,
         "session": period.as_of,
         "supersedes": before["event_id"] if before else None,
-        "knowledge_cutoff": dt.datetime.fromtimestamp(period.cutoff_ns // NS_PER_S, dt.UTC),
+        "knowledge_cutoff": utc_datetime(period.cutoff_ns),
     }  # fmt: skip

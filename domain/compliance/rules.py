@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from contracts.clock import datetime_ns
 from contracts.codec import to_json
 from domain.compliance.errors import RuleSetError
 
@@ -243,8 +244,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def effective_ns(self) -> int:
         """The instant from which it applies, in nanoseconds, UTC."""
-        epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-        return (self.effective - epoch) // dt.timedelta(microseconds=1) * 1_000
+        return datetime_ns(self.effective)
 
     @property
     def version(self) -> str:

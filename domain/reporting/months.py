@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from contracts.clock import utc_datetime
 from contracts.envelope import event_id
 from domain.market_data.sessions import SessionTimes
 from domain.reporting.evidence import ModelQuality
@@ -85,7 +86,7 @@ def month_inputs(
     last = known["coverage"].filter(pl.col("month") == month)["session"].max()
     as_of = last if isinstance(last, dt.date) else dt.date.fromisoformat(month)
     closes = [entry.close_ns for entry in times if entry.session == as_of]
-    cutoff = dt.datetime.fromtimestamp(closes[0] // 10**9, dt.UTC) if closes else None
+    cutoff = utc_datetime(closes[0]) if closes else None
     fields = ("ic_mean", "ic_t_hac", "n_sessions", "log_loss", "log_loss_uniform", "evidence")
     measured = quality.select(fields).row(0, named=True) if quality.height else None
     inputs = ReportInputs(

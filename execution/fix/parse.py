@@ -11,6 +11,7 @@ import datetime as dt
 
 import msgspec
 
+from contracts.clock import datetime_ns
 from contracts.events import Side
 from execution.errors import MalformedMessageError
 from execution.prices import LOTS_MAX, to_ticks
@@ -113,7 +114,7 @@ def utc_ns(value: str) -> int:
         raise MalformedMessageError(
             f"{value!r} is no UTC timestamp.", remedy="send YYYYMMDD-HH:MM:SS[.fraction]"
         ) from error
-    return int(instant.timestamp()) * 1_000_000_000 + fraction_ns
+    return datetime_ns(instant) + fraction_ns
 
 
 def report_of(fields: Fields) -> Report:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from contracts.clock import NS_PER_S, Clock, FixedClock, SystemClock
+from contracts.clock import Clock, FixedClock, SystemClock, datetime_ns
 from domain.cash_management.transfers import Booking
 from domain.compliance.rules import RuleSet
 from ops_store.connection import sqlite_file_of
@@ -25,7 +25,7 @@ def clock_of(settings: Settings) -> Clock:
     """Return the platform's clock: the machine's in production, a standing one in a replay."""
     if settings.now == "system":
         return SystemClock()
-    return FixedClock(int(settings.instant().timestamp()) * NS_PER_S)
+    return FixedClock(datetime_ns(settings.instant()))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from contracts.clock import NS_PER_S
+from contracts.clock import datetime_ns
 from contracts.errors import ConfigurationError
 from domain.market_data.sessions import SESSIONS_AHEAD, SessionTimes
 from ops_store.connection import in_schema, sqlite_url
@@ -264,7 +264,7 @@ class Settings(BaseSettings):
 
     def last_session(self) -> dt.date:
         """Return the last session whose close is not after ``now``."""
-        now_ns = int(self.instant().timestamp()) * NS_PER_S
+        now_ns = datetime_ns(self.instant())
         closed = [entry.session for entry in self.session_times() if entry.close_ns <= now_ns]
         if not closed:
             raise ConfigurationError(

@@ -38,7 +38,7 @@ def require_answer(body: bytes, *, wants_csv: bool, hide: Callable[[str], str]) 
     VendorUnavailableError
         When the same question may be answered later: throttled, or cut off on the way.
     VendorQuotaError, VendorCredentialError
-        When no question will be answered for now.
+        When no question will be answered until the quota is renewed, or the key mended.
     SourceError
         When this question will not.
     """

@@ -60,6 +60,7 @@ def _misfit(path: Path, what: str) -> ConfigurationError:
 
 def _path(base: Path, kind: type, value: object) -> Path:
     if kind is not Path:
+        # What msgspec asks of a hook for a type that it does not know.
         raise NotImplementedError(f"{kind} is no type of a setting of a source")
     if not isinstance(value, str):
         # msgspec adds where.

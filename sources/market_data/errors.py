@@ -20,7 +20,7 @@ class VendorUnavailableError(SourceError):
 
 
 class VendorQuotaError(SourceError):
-    """The vendor answers nothing more for now, whatever is asked."""
+    """The vendor answers nothing more until the quota is renewed, whatever is asked."""
 
 
 class VendorCredentialError(SourceError):

@@ -1,11 +1,8 @@
 """Cases in the operations store, on SQLite and Postgres, and from the command line."""
 
 import functools
-import itertools
 import json
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -15,37 +12,17 @@ from cli.main import app
 from contracts.clock import FixedClock
 from contracts.errors import CaseRefusedError
 from domain.compliance.cases import assign, case_of, close, escalate
+from domain.compliance.errors import PermissionDeniedError
+from domain.compliance.people import Role
 from domain.compliance.surveillance import SurveillanceParameters, surveil
-from ops_store.connection import open_engine, sqlite_url
+from ops_store.connection import open_engine
 from ops_store.errors import CaseHistoryError, CaseUnknownError
 from ops_store.store import OpsStore
 from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings
-from tests.integration.postgres_server import postgres
 from tests.unit.test_surveillance import flow, wash
 
 NOW_NS = 1_282_248_000_000_000_000
-_schemas = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def postgres_url():
-    # A socket's path has at most 107 bytes, and pytest's own directories are long.
-    with tempfile.TemporaryDirectory(prefix="qv") as root, postgres(Path(root)) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "ops.db")
-    server = request.getfixturevalue("postgres_url")
-    schema = f"cases_{next(_schemas)}"
-    engine = open_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
-    engine.dispose()
-    return f"{server}&options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture
@@ -106,6 +83,22 @@ def test_what_is_refused_leaves_no_trace(store):
             store.case(prefix)
 
 
+def test_only_risk_acts_on_cases_once_the_desk_has_people_and_the_trail_keeps_it(store):
+    store.open_cases([new_case()])
+    name = new_case().case_id
+    store.grant_role("ada", Role.ADMIN, by="ada")
+    store.grant_role("rita", Role.RISK, by="ada")
+    with pytest.raises(PermissionDeniedError):
+        store.act_on_case(name, lambda c, at: assign(c, actor="ada", owner="rita", at_ns=at))
+    assert store.case(name)[0] == new_case()
+    store.act_on_case(name, lambda c, at: assign(c, actor="rita", owner="rita", at_ns=at))
+    store.act_on_case(
+        name, lambda c, at: close(c, actor="rita", disposition="no_action", reason="r", at_ns=at)
+    )
+    acted = [(e.actor, e.role, e.action) for e in store.audit_entries() if "case" in e.action]
+    assert acted == [("rita", "risk", "case_assign"), ("rita", "risk", "case_dispose")]
+
+
 def test_a_history_is_only_appended_to(store, url):
     store.open_cases([new_case()])
     engine = open_engine(url)
@@ -158,17 +151,17 @@ def test_the_command_line_walks_a_case_to_its_end(tmp_path, monkeypatch):
     with incident_store(settings) as ops:
         ops.open_cases([new_case()])
     assert "wash_trades" in run("list").output
-    refused = run("assign", name, "--to", "alice", "--by", "ann")
+    refused = run("assign", name, "--to", "alice", "--as", "ann")
     assert isinstance(refused.exception, CaseRefusedError)
-    assert "under_review, with ann" in run("assign", name, "--to", "ann", "--by", "ann").output
-    up = run("escalate", name, "--to", "bob", "--by", "ann", "--reason", "twice this month")
+    assert "under_review, with ann" in run("assign", name, "--to", "ann", "--as", "ann").output
+    up = run("escalate", name, "--to", "bob", "--as", "ann", "--reason", "twice this month")
     assert "escalated, with bob" in up.output
     shown = json.loads(run("show", name, "--json").output)
     assert shown["case"]["evidence"]["detector"] == "wash_trades"
     assert [one["action"] for one in shown["history"]] == ["opened", "assigned", "escalated"]
     assert "twice this month" in run("show", name).output
-    done = run("close", name, "--disposition", "reported", "--by", "bob", "--reason", "filed")
+    done = run("close", name, "--disposition", "reported", "--as", "bob", "--reason", "filed")
     assert "closed, reported, with bob" in done.output
     assert "No open case." in run("list").output
     assert json.loads(run("list", "--all", "--json").output)[0]["disposition"] == "reported"
-    assert run("close", name, "--disposition", "wrong", "--by", "bob", "--reason", "r").exit_code
+    assert run("close", name, "--disposition", "wrong", "--as", "bob", "--reason", "r").exit_code

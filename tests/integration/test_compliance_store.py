@@ -1,8 +1,6 @@
 """People, approvals, rules and the audit trail, kept on SQLite and on Postgres."""
 
-import itertools
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,38 +26,13 @@ from domain.compliance.errors import (
 )
 from domain.compliance.people import Action, Role
 from domain.compliance.rules import in_force, read_rules
-from ops_store.connection import open_engine, sqlite_url
 from ops_store.signing_key import public_pem, read_public_key, signing_key
 from ops_store.store import OpsStore
-from tests.integration.postgres_server import postgres
 from tests.unit.compliance_cases import FULL, NOW_NS, RULES
 from tests.unit.execution_builders import decision, evidence, request
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 DAY_NS = 86_400_000_000_000
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    # A socket's path has at most 107 bytes, and pytest's own directories are long.
-    with tempfile.TemporaryDirectory(prefix="qv") as root, postgres(Path(root)) as server:
-        yield server
-
-
-_schemas = itertools.count(1)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "ops.db")
-    server: str = request.getfixturevalue("postgres_url")
-    schema = f"compliance_{next(_schemas)}"
-    engine = open_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
-    engine.dispose()
-    return f"{server}&options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture
