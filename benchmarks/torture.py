@@ -208,18 +208,13 @@ class Torture:
         """Let a last instance finish the work; return how many orders were sent again."""
         service = start_service(self._config)
         try:
-            self.client.wait_decided(self._issued, timeout_s=60.0)
-            wait_until("no order in doubt", self._is_certain, 60.0)
+            self.client.wait_answered(self._issued, timeout_s=60.0)
             self.market.run(step_ms=20)
             self.client.wait_settled(self._issued, timeout_s=60.0)
             self._differences = self._compare()
             return sum(order["sends"] - 1 for order in self.client.orders())
         finally:
             service.stop()
-
-    def _is_certain(self) -> bool:
-        states = self.client.status()["orders"]
-        return not states.get("unknown") and not states.get("pending_new")
 
     def _compare(self) -> list[str]:
         theirs = self.market.positions()

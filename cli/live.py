@@ -132,7 +132,7 @@ def trade_session(eve: Settings, session: dt.date, console: Console) -> int:
         )
         service.restart()
         client.wait_ready()
-        client.wait_decided(issued)
+        client.wait_answered(issued)
         venue.run(step_ms=STEP_MS)
         client.wait_settled(issued)
         write_statement(eve.statements_root, _statement(session, issued, venue, client))

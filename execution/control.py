@@ -78,6 +78,24 @@ class ServiceClient:
 
         wait_until(f"decided up to sequence {sequence}", done, timeout_s)
 
+    def wait_answered(self, sequence: int, timeout_s: float = 20.0) -> None:
+        """Return once the broker answered each order up to an outbox sequence.
+
+        An order that is decided may still be on its way: a market that closes meanwhile refuses it.
+        """
+
+        def done() -> bool:
+            status = self.status()
+            is_received = int(status["received_sequence"]) >= sequence
+            unanswered = ("pending_new", "unknown")
+            return (
+                is_received
+                and not status["pending_decisions"]
+                and not any(status["orders"].get(state) for state in unanswered)
+            )
+
+        wait_until(f"answered up to sequence {sequence}", done, timeout_s)
+
     def wait_settled(self, sequence: int, timeout_s: float = 60.0) -> dict[str, Any]:
         """Return the status once all decisions up to ``sequence`` have their final reports.
 

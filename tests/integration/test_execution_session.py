@@ -239,7 +239,8 @@ def test_an_order_the_venue_lost_is_sent_again_under_the_same_id(tmp_path: Path)
     with world(tmp_path, fix=FAST, service={"timing": _timing(timing)}) as made:
         made.market.fault("swallow", count=1)
         made.trade(decision("US.AAPL", 100))
-        until("resolved", lambda: made.client.status()["orders"] == {"new": 1})
+        made.client.wait_answered(made.sequence)
+        assert made.client.status()["orders"] == {"new": 1}
         order = made.client.orders()[0]
         assert order["sends"] == 2
         made.market.open()
