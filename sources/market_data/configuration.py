@@ -1,10 +1,11 @@
-"""Which sources a desk has: ``<home>/sources.toml``, one table ``[sources.<name>]`` each."""
+"""Which sources a desk has, and what its bars are made of: ``<home>/sources.toml``."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from sources.market_data.table_files import CsvFiles, ParquetFiles
 
 # By `type`. A new vendor's configuration is added here.
 SourceConfig = CsvFiles | ParquetFiles | LeanFiles | PystockFiles | AlphaVantage
+TABLES = frozenset({"sources", "bars"})
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -30,16 +32,50 @@ def read_sources(path: Path) -> dict[str, SourceConfig]:
         When the file is no TOML, or a name or value is unknown or malformed. It quotes no value:
         somebody may have written a key into the file.
     """
+    tables = _tables(path).get("sources", {})
+    if not isinstance(tables, dict):
+        raise _misfit(path, "`sources` is no table of tables [sources.<name>]")
+    return {name: _config(path, name, table) for name, table in tables.items()}
+
+
+def read_daily_order(path: Path) -> tuple[str, ...]:
+    """Return which sources the daily bars are made of, the preferred one first: ``[bars] daily``.
+
+    None without the setting: the bars are those of the vendor's files.
+
+    Raises
+    ------
+    ConfigurationError
+        When it names a source that is not configured, or one twice.
+    """
+    bars = _tables(path).get("bars", {})
+    try:
+        order = msgspec.convert(bars, Bars).daily
+    except msgspec.ValidationError as error:
+        raise _misfit(path, f"[bars]: {error}") from None
+    configured = read_sources(path)
+    for name in order:
+        if name not in configured or order.count(name) > 1:
+            raise _misfit(path, f"[bars] daily names {name!r}, which is no source, or named twice")
+    return order
+
+
+class Bars(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the tables of bars are made of."""
+
+    daily: tuple[str, ...] = ()
+
+
+def _tables(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _misfit(path, str(error)) from None
-    tables = found.pop("sources", {})
-    if found or not isinstance(tables, dict):
-        raise _misfit(path, "it holds something else than tables [sources.<name>]")
-    return {name: _config(path, name, table) for name, table in tables.items()}
+    if other := found.keys() - TABLES:
+        raise _misfit(path, f"it has {sorted(other)[0]!r}, which is none of {sorted(TABLES)}")
+    return found
 
 
 def _config(path: Path, name: str, table: object) -> SourceConfig:

@@ -113,6 +113,15 @@ class LeanSource:
                 if in_window and (not wanted or place.symbol in wanted):
                     yield take(self.name, root, path, self.config.bytes_max)
 
+    def is_daily(self, name: str) -> bool:
+        """Tell the zips of daily bars from the others."""
+        place = _place(name)
+        return place is not None and place.resolution == "daily"
+
+    def written_ns(self, name: str) -> None:
+        """Return nothing: a file's name does not say when it was written."""
+        del name
+
     def read(self, drop: RawDrop) -> Reading:
         """Parse one zip, whose name within the directory says what it holds.
 

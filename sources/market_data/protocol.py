@@ -85,6 +85,12 @@ class MarketDataSource(Protocol):
             When nothing at all can be fetched. What fails for one drop is a ``Refusal``.
         """
 
+    def is_daily(self, name: str) -> bool:
+        """Tell by its name whether a drop of this source holds daily bars."""
+
+    def written_ns(self, name: str) -> int | None:
+        """Return by its name when the vendor wrote a drop; nothing where the name does not say."""
+
     def read(self, drop: RawDrop) -> Reading:
         """Parse a drop of this source.
 

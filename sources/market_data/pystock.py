@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 import polars as pl
 
+from contracts.clock import datetime_ns
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.archives import tar_gz_member
 from sources.market_data.directory import files_below, take
@@ -69,6 +70,19 @@ class PystockSource:
                 yield Refusal(name, "is not named by a day, as in 20160201.tar.gz")
             elif written in window:
                 yield take(self.name, root, path, self.config.bytes_max)
+
+    def is_daily(self, name: str) -> bool:
+        """Tell whether it holds daily bars: they all do."""
+        del name
+        return True
+
+    def written_ns(self, name: str) -> int | None:
+        """Return the end of the day in the name, UTC: by then the archive was written."""
+        written = _written(name)
+        if written is None:
+            return None
+        after = dt.datetime.combine(written, dt.time(), dt.UTC) + dt.timedelta(days=1)
+        return datetime_ns(after)
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse an archive's prices. There are days on which the vendor wrote none: no rows.

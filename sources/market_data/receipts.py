@@ -1,7 +1,7 @@
 """What came from whom, and when: one line of JSON per received drop beside the drop store.
 
 The store knows bytes by their hash only. The receipt says what they were called and from which
-instant they were known; it is written once and never changed.
+instant they were known; it is never changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sources.file_drops import DropStore, RawDrop
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A drop as it was first received under a name."""
+    """A drop as it was received under a name."""
 
     source: str
     name: str
@@ -31,7 +31,7 @@ class Receipts:
     def __init__(self, store: DropStore, source: str) -> None:
         self._store, self._source = store, source
         self._path = store.root / "receipts" / f"{source}.jsonl"
-        self._known = {(row.name, row.sha256) for row in self.rows()}
+        self._newest = {row.name: row.sha256 for row in self.rows()}
 
     def rows(self) -> list[Receipt]:
         """Return all receipts, the oldest first.
@@ -52,9 +52,12 @@ class Receipts:
             ) from error
 
     def receive(self, drop: RawDrop, *, now_ns: int) -> bool:
-        """Keep a drop and note it; tell whether these bytes are new under this name."""
+        """Keep a drop and note it; tell whether it differs from the newest of its name.
+
+        A vendor that takes a file back sends bytes that came before: they are noted again.
+        """
         self._store.put(drop)
-        if (drop.name, drop.sha256) in self._known:
+        if self._newest.get(drop.name) == drop.sha256:
             return False
         row = Receipt(self._source, drop.name, drop.sha256, len(drop.data), now_ns)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,5 +69,5 @@ class Receipts:
             file.write(msgspec.json.encode(row) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._known.add((drop.name, drop.sha256))
+        self._newest[drop.name] = drop.sha256
         return True

@@ -1,5 +1,6 @@
 """A vendor's new file asks for a run of what it changes: once, and only when it is whole."""
 
+import datetime as dt
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from sensors.arrivals import SHA256_TAG, WHY_TAG, arrivals
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
 from tests.orchestration.chain import MONTHS, run, write_vendor_files
 
+MARCH_16 = dt.date(2010, 3, 16)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -170,9 +172,15 @@ def test_a_correction_of_an_earlier_month_restates_from_there_as_a_rebuild_would
         Lake(s.lake_root).read(("portfolio_management", "equity")) for s in (whole, built.settings)
     ]
     assert nav[0].sort("session").equals(nav[1].sort("session"))
-    files = lake.read(("market_data", "bars"), columns=["month", "raw_sha256"]).unique()
-    new = files.filter(pl.col("raw_sha256") == request.tags[SHA256_TAG])["month"].sort().to_list()
-    assert new == [month for month in MONTHS if month >= "2010-03-01"]
+    # A row that the new file repeats keeps the file, and so the id, with which it came.
+    new = pl.col("raw_sha256") == request.tags[SHA256_TAG]
+    corrected = lake.read(("market_data", "bars"), where=new)
+    assert set(corrected["session"].cast(pl.String)) == {"2010-03-16", "2010-08-20"}
+    revisions = lake.read(("market_data", "bar_revisions"), where=pl.col("session") == MARCH_16)
+    assert sorted(revisions["revision"].unique()) == [1, 2]
+    assert revisions.filter(pl.col("revision") == 2)["raw_sha256"].unique().to_list() == [
+        request.tags[SHA256_TAG]
+    ]
 
 
 def test_a_file_that_is_taken_back_is_taken_in_again(built):

@@ -189,7 +189,7 @@ def test_sources_are_configured_in_toml_with_paths_from_its_directory(tmp_path):
     ("text", "reason"),
     [
         ("[sources.a", "does not fit"),
-        ("[other]", "something else"),
+        ("[other]", "none of"),
         ('[sources.A]\ntype = "lean"\npath = "x"', "'A' is no name"),
         ('[sources."../a"]\ntype = "lean"\npath = "x"', "is no name"),
         ('[sources.a]\ntype = "fax"', r"\[sources.a\]: Invalid value 'fax'"),

@@ -1,0 +1,154 @@
+"""Bitemporal bars: what each vendor said of each session, since when it was known.
+
+A vendor's drop states bars. What it repeats changes nothing; what it states anew is a new revision;
+what a newer version of the same file no longer states is withdrawn. Nothing is ever updated in
+place, so the state known at any instant can be read again exactly.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+KEY = ("instrument_id", "session")
+# What makes two statements of one bar the same; where it was said, and its flags, do not.
+CONTENT = ("open", "high", "low", "close", "volume_shares", "currency", "price_basis")
+_BITEMPORAL: dict[str, pl.DataType] = {
+    "knowledge_time": pl.Datetime("us", "UTC"), "revision": pl.Int64(), "withdrawn": pl.Boolean(),
+    "delivery": pl.Int64(), "drop_name": pl.String(),
+}  # fmt: skip
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One drop of one source in the order of arrival, numbered from 1.
+
+    ``known_ns`` is when its rows were known: when the vendor wrote it, where the vendor says so,
+    otherwise when it was received. ``is_initial`` marks the history with which a source begins:
+    when each of its rows was known cannot be told, and each counts as known at its session's close.
+    """
+
+    number: int
+    name: str
+    known_ns: int
+    is_initial: bool
+
+
+class BarHistory(NamedTuple):
+    """Every revision so far, and of each key the newest: the state that the next drop changes."""
+
+    revisions: pl.DataFrame
+    newest: pl.DataFrame
+
+
+def nothing_known(bars: pl.DataFrame) -> BarHistory:
+    """Return the history before the first drop, in the columns of ``bars``."""
+    empty = bars.clear().with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in _BITEMPORAL.items()
+    )
+    return BarHistory(empty, empty)
+
+
+def revise(
+    history: BarHistory,
+    bars: pl.DataFrame,
+    delivery: Delivery,
+    closes_ns: Mapping[dt.date, int],
+) -> BarHistory:
+    """Add what one drop changes.
+
+    Parameters
+    ----------
+    history : BarHistory
+        Of the same source, up to the drop before.
+    bars : pl.DataFrame
+        The drop's usable bars: one row per ``KEY``, with the columns of ``normalise``.
+    delivery : Delivery
+        Which drop it is.
+    closes_ns : mapping of date to int
+        Close of every session, nanoseconds, UTC.
+
+    Returns
+    -------
+    BarHistory
+        ``knowledge_time`` never lies before the session's close, nor before that of the revision
+        it follows. ``withdrawn`` rows repeat the bar that no longer holds.
+    """
+    before = history.newest
+    compared = bars.join(
+        before.select(
+            *KEY, *(pl.col(name).alias(f"{name}_before") for name in CONTENT),
+            pl.col("knowledge_time").alias("known_before"),
+            pl.col("revision").alias("revision_before"),
+            pl.col("withdrawn").alias("withdrawn_before"),
+        ),
+        on=KEY, how="left", maintain_order="left",
+    )  # fmt: skip
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_before")) for name in CONTENT)
+    stated = compared.filter(
+        pl.col("revision_before").is_null() | pl.col("withdrawn_before") | ~same
+    ).select(
+        *bars.columns,
+        "known_before",
+        (pl.col("revision_before").fill_null(0) + 1).alias("revision"),
+        pl.lit(value=False).alias("withdrawn"),
+    )
+    # Another file that said the same goes on saying it.
+    gone = (
+        before.filter((pl.col("drop_name") == delivery.name) & ~pl.col("withdrawn"))
+        .join(bars.select(KEY), on=KEY, how="anti", maintain_order="left")
+        .select(
+            *bars.columns,
+            pl.col("knowledge_time").alias("known_before"),
+            pl.col("revision") + 1,
+            pl.lit(value=True).alias("withdrawn"),
+        )
+    )
+    new = (
+        pl.concat([stated, gone])
+        .with_columns(
+            _known(delivery, closes_ns).alias("knowledge_time"),
+            pl.lit(delivery.number, pl.Int64).alias("delivery"),
+            pl.lit(delivery.name).alias("drop_name"),
+        )
+        .select(before.columns)
+        .sort(KEY)
+    )
+    # A file that repeats what another said is its author from then on: when it goes, so does this.
+    repeated = bars.select(*KEY).join(new.select(KEY), on=KEY, how="anti")
+    kept = before.join(new.select(KEY), on=KEY, how="anti", maintain_order="left")
+    kept = kept.join(
+        repeated.with_columns(pl.lit(value=True).alias("repeated")), on=KEY, how="left",
+        maintain_order="left",
+    ).with_columns(
+        pl.when(pl.col("repeated")).then(pl.lit(delivery.name)).otherwise("drop_name")
+        .alias("drop_name")
+    ).drop("repeated")  # fmt: skip
+    return BarHistory(pl.concat([history.revisions, new]), pl.concat([kept, new]))
+
+
+def _known(delivery: Delivery, closes_ns: Mapping[dt.date, int]) -> pl.Expr:
+    close = pl.col("session").replace_strict(dict(closes_ns), return_dtype=pl.Int64)
+    known_ns = close if delivery.is_initial else pl.max_horizontal(close, delivery.known_ns)
+    # The lake keeps microseconds: rounded up, so that nothing is known before it was.
+    known = pl.from_epoch(-(-known_ns // 1_000), time_unit="us").dt.replace_time_zone("UTC")
+    return pl.max_horizontal(known, "known_before")
+
+
+def as_of(revisions: pl.DataFrame, instant: dt.datetime) -> pl.DataFrame:
+    """Return the bars that were known at an instant: of each key the newest revision, if it holds.
+
+    Parameters
+    ----------
+    revisions : pl.DataFrame
+        Revisions of one source, or of several, told apart by ``source``.
+    """
+    return (
+        revisions.filter(pl.col("knowledge_time") <= instant)
+        .sort("source", *KEY, "revision")
+        .unique(["source", *KEY], keep="last", maintain_order=True)
+        .filter(~pl.col("withdrawn"))
+    )

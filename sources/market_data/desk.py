@@ -1,0 +1,92 @@
+"""The desk's sources as they are configured, with what each has sent so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from contracts.errors import ConfigurationError
+from sources.file_drops import DropStore
+from sources.market_data.configuration import SourceConfig, read_daily_order, read_sources
+from sources.market_data.daily import Calendar, DailyHistory, daily_history
+from sources.market_data.embedded import VendorFiles
+from sources.market_data.protocol import MarketDataSource
+from sources.market_data.receipts import Receipt, Receipts
+
+
+class Desk:
+    """Sources by name.
+
+    Parameters
+    ----------
+    sources_file : Path
+        Their configuration; it need not exist.
+    vendor_dir : Path or None
+        The vendor's files, for a desk that names no source for its daily bars.
+    drops_root : Path
+        Where all bytes are kept.
+    environ : mapping of str to str
+        Holds the keys that the configuration names.
+    """
+
+    def __init__(
+        self, sources_file: Path, vendor_dir: Path | None, drops_root: Path,
+        environ: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self._file, self._environ = sources_file, environ
+        self.store = DropStore(drops_root)
+        self.vendor = VendorFiles(vendor_dir)
+
+    @property
+    def configured(self) -> dict[str, SourceConfig]:
+        """Return the configured sources."""
+        return read_sources(self._file)
+
+    @property
+    def reads_vendor_files(self) -> bool:
+        """Tell whether the daily bars are those of the vendor's files, for want of another."""
+        return not read_daily_order(self._file)
+
+    @property
+    def daily_order(self) -> tuple[str, ...]:
+        """Return the sources that the daily bars are made of, the preferred one first."""
+        return read_daily_order(self._file) or (self.vendor.name,)
+
+    def source(self, name: str) -> MarketDataSource:
+        """Return a source, ready to be asked.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is none of that name.
+        """
+        if name == self.vendor.name and self.reads_vendor_files:
+            return self.vendor
+        configs = self.configured
+        if name not in configs:
+            raise ConfigurationError(
+                f"There is no source {name!r}; there are: {', '.join(configs) or 'none'}.",
+                remedy=f"add [sources.{name}] to {self._file}",
+            )
+        return configs[name].open(name, self._environ)
+
+    def receipts(self, name: str) -> Receipts:
+        """Return what a source has sent."""
+        return Receipts(self.store, name)
+
+    def received(self) -> list[Receipt]:
+        """Return all that came from the configured sources and from those of the daily bars."""
+        names = dict.fromkeys((*self.daily_order, *self.configured))
+        return [row for name in names for row in self.receipts(name).rows()]
+
+    def daily(self, calendar: Calendar) -> dict[str, DailyHistory]:
+        """Return what the sources of the daily bars have said, the preferred one first."""
+        found = {}
+        for name in self.daily_order:
+            kept = self.store.root / "histories" / name
+            history = daily_history(
+                self.source(name), self.receipts(name).rows(), self.store, calendar, kept
+            )
+            if history is not None:
+                found[name] = history
+        return found
