@@ -10,7 +10,7 @@ from contracts.clock import datetime_ns
 from contracts.errors import SourceError
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
-from domain.market_data.instruments import instrument_master, read_symbols
+from domain.market_data.instruments import NOT_LISTED, instrument_master, read_symbols
 from domain.market_data.normalise import Normalised, coverage_of, read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
 from domain.market_data.revisions import as_of
@@ -61,6 +61,14 @@ def market_data_assets(
     )  # fmt: skip
     def instruments(vendor_drops: pl.DataFrame) -> pl.DataFrame:
         del vendor_drops
+        if not desk.reads_vendor_files:
+            named = pl.concat(
+                history.revisions.select(
+                    "symbol", pl.col("session").dt.strftime("%Y%m%d").alias("date")
+                )
+                for history in desk.daily(settings.times_between).values()
+            )
+            return instrument_master(named, NOT_LISTED)
         newest = {row.name: row.sha256 for row in desk.receipts(desk.vendor.name).rows()}
         bars, symbols = (desk.store.get(newest[name]) for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
         return instrument_master(read_rows(bars), read_symbols(symbols))

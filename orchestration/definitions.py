@@ -33,6 +33,7 @@ from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST, RESTATE, maintena
 from orchestration.schedules import after_close, nightly_maintenance
 from sensors.arrivals import arrivals
 from sensors.execution_journal import execution_journal
+from sensors.market_data import market_data
 from sensors.run_failure import run_failure
 from sensors.run_tags import tag_runs
 
@@ -73,8 +74,8 @@ def build_defs(
         ),
         jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, upkeep],
         sensors=[
-            arrivals(environment), execution_journal(environment), run_failure(environment),
-            tag_runs(environment),
+            arrivals(environment), market_data(environment), execution_journal(environment),
+            run_failure(environment), tag_runs(environment),
         ],
         schedules=[after_close(environment), nightly_maintenance(upkeep)],
         resources={"lake": DeltaIOManager(lake)},

@@ -10,29 +10,25 @@ from typing import Any
 
 import dagster as dg
 import msgspec
-import polars as pl
 
 from contracts.envelope import digest
 from contracts.errors import SourceError
 from domain.market_data.changes import first_changed_month
 from domain.market_data.instruments import read_symbols
 from domain.market_data.normalise import read_lines
-from io_managers.lake import Lake
+from orchestration.base.market import desk_of
 from orchestration.base.partitions import monthly
-from orchestration.base.run_tags import run_tags
 from orchestration.base.settings import Settings
 from orchestration.jobs import DAILY, RESTATE
 from sensors.incidents import open_incident
+from sensors.restatements import run_request
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, RawDrop, vendor_drops
 
 INTERVAL_S = 30
 # A file whose last change is younger than this may still be being written.
 SETTLED_S = 5.0
 KIND = "vendor_file_unusable"
-SHA256_TAG = "quantivista/vendor_sha256"
-WHY_TAG = "quantivista/why"
 NAMES = (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
-DROPS, STATES = ("market_data", "vendor_drops"), ("portfolio_management", "book_states")
 
 # Size and time of last change of each file: what can be known of it without reading it.
 Look = dict[str, tuple[int, int]]
@@ -61,6 +57,8 @@ def arrivals(settings: Settings) -> dg.SensorDefinition:
         "month, `restate` from the first month that it changes otherwise.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if not desk_of(settings).reads_vendor_files:
+            return dg.SkipReason("The bars are those of the sources of sources.toml.")
         if settings.vendor_dir is None:
             return dg.SkipReason(
                 "The embedded data never arrives: QUANTIVISTA_VENDOR_DIR is unset."
@@ -142,21 +140,18 @@ def _asked(
     # Kept now, so that the next file can be compared even if this one's run never reads it.
     for drop in drops:
         store.put(drop)
-    start, why = _start(context, settings, cursor, changed or months[-1], months)
+    content = digest(tuple(sorted(found.items())))
+    before_it = (cursor.sha256.get(EMBEDDED_BARS, ""), cursor.first_month)
+    request, start = run_request(
+        context, settings, changed=changed or months[-1], months=months, sha256=bars.sha256,
+        # Numbered, because a vendor that takes a file back sends the same content a second time.
+        run_key=f"{content}-{cursor.arrivals + 1}",
+        asked_before=None if before_it[1] is None else (before_it[0], before_it[1]),
+    )  # fmt: skip
     asked = msgspec.structs.replace(
         cursor, sha256=found, arrivals=cursor.arrivals + 1, first_month=start
     )
-    content = digest(tuple(sorted(found.items())))
-    tags = run_tags(settings) | {SHA256_TAG: bars.sha256, WHY_TAG: why}
-    # Numbered, because a vendor that takes a file back sends the same content a second time.
-    request: dict[str, Any] = {"run_key": f"{content}-{asked.arrivals}"}
-    if start == months[-1]:
-        request |= {"job_name": DAILY.name, "partition_key": start, "tags": tags}
-    else:
-        tags["dagster/asset_partition_range_start"] = start
-        tags["dagster/asset_partition_range_end"] = months[-1]
-        request |= {"job_name": RESTATE.name, "tags": tags}
-    return dg.SensorResult(run_requests=[dg.RunRequest(**request)], cursor=_text(asked))
+    return dg.SensorResult(run_requests=[request], cursor=_text(asked))
 
 
 def _first_changed(
@@ -170,34 +165,9 @@ def _first_changed(
     return first_changed_month(read_lines(bars.data), old, months)
 
 
-def _start(
-    context: dg.SensorEvaluationContext,
-    settings: Settings,
-    cursor: Cursor,
-    changed: str,
-    months: Sequence[str],
-) -> tuple[str, str]:
-    """Return the month to start from, and why: a change, a run that failed, months not built."""
-    lake = Lake(settings.lake_root)
-    built = set(lake.read(STATES, columns=["month"])["month"]) if lake.exists(STATES) else set()
-    reasons = [(changed, "the vendor's file changed it")]
-    reasons += [(month, "it is not built yet") for month in months[:-1] if month not in built][:1]
-    if cursor.first_month and not _succeeded(context, cursor.sha256.get(EMBEDDED_BARS, "")):
-        reasons.append((cursor.first_month, "the run for the file before this one did not succeed"))
-    start, why = min(reasons, key=lambda reason: reason[0])
-    return start, f"{start}: {why}"
-
-
-def _succeeded(context: dg.SensorEvaluationContext, sha256: str) -> bool:
-    succeeded = dg.RunsFilter(tags={SHA256_TAG: sha256}, statuses=[dg.DagsterRunStatus.SUCCESS])
-    return context.instance.get_runs_count(succeeded) > 0
-
-
 def _ingested(settings: Settings) -> dict[str, str]:
-    lake = Lake(settings.lake_root)
-    if not lake.exists(DROPS):
-        return {}
-    return dict(lake.read(DROPS, where=pl.col("name").is_in(NAMES))["name", "sha256"].iter_rows())
+    desk = desk_of(settings)
+    return {row.name: row.sha256 for row in desk.receipts(desk.vendor.name).rows()}
 
 
 def _skip(reason: str, cursor: Cursor, **changes: Any) -> dg.SensorResult:

@@ -14,6 +14,11 @@ UNKNOWN = "unknown"
 MIC_UNKNOWN = "XXXX"
 
 
+_LISTED = {"symbol": "ticker", "name": "name", "sector": "sector", "industry": "industry"}
+# A desk without a list of symbols: nothing is known of an instrument but its bars.
+NOT_LISTED = pl.DataFrame(schema=dict.fromkeys(_LISTED, pl.String))
+
+
 class _Symbols(HTMLParser):
     # The standard library's HTML parser reads the vendor's flat XML without ever expanding an
     # entity that the file defines, which its XML parsers do.
@@ -47,12 +52,11 @@ def read_symbols(data: bytes) -> pl.DataFrame:
             "The symbol list has no <symbol> element.",
             remedy="check that the vendor has not changed the layout; then extend the adapter",
         )
-    columns = {"symbol": "ticker", "name": "name", "sector": "sector", "industry": "industry"}
     rows = [
-        {column: entry.get(attribute) or UNKNOWN for column, attribute in columns.items()}
+        {column: entry.get(attribute) or UNKNOWN for column, attribute in _LISTED.items()}
         for entry in parser.found
     ]
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String)).unique(
+    return pl.DataFrame(rows, schema=NOT_LISTED.schema).unique(
         "symbol", keep="first", maintain_order=True
     )
 

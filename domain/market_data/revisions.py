@@ -8,7 +8,7 @@ place, so the state known at any instant can be read again exactly.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -152,3 +152,14 @@ def as_of(revisions: pl.DataFrame, instant: dt.datetime) -> pl.DataFrame:
         .unique(["source", *KEY], keep="last", maintain_order=True)
         .filter(~pl.col("withdrawn"))
     )
+
+
+def first_revised_month(
+    revisions: pl.DataFrame, *, after: int, months: Sequence[str]
+) -> str | None:
+    """Return the first of ``months`` with a revision that came after a delivery, or None."""
+    found = revisions.filter(
+        (pl.col("delivery") > after)
+        & pl.col("month").is_between(pl.lit(months[0]), pl.lit(months[-1]))
+    )["month"].min()
+    return None if found is None else str(found)

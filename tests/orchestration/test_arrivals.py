@@ -16,7 +16,8 @@ from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 from sensors import arrivals as module
-from sensors.arrivals import SHA256_TAG, WHY_TAG, arrivals
+from sensors.arrivals import arrivals
+from sensors.restatements import SHA256_TAG, WHY_TAG
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
 from tests.orchestration.chain import MONTHS, run, write_vendor_files
 
