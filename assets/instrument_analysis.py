@@ -39,6 +39,7 @@ def instrument_analysis_assets(
 
     @lake_asset(
         "03", "indicators", primary_key=["instrument_id", "session"], kinds={"talib"},
+        keeps_instruments_apart=True,
         event="TechnicalIndicatorComputedEvent",
         description="One row is one instrument's technical indicators after a session's "
         "close, on forward-adjusted prices; null through the warm-up. Grain: instrument, "

@@ -76,6 +76,7 @@ def market_data_assets(
     outs = {
         "bars": spec(
             "01", "bars", primary_key=["instrument_id", "session"], kinds={"polars"},
+            keeps_instruments_apart=True,
             event="NormalizedMarketDataEvent",
             description="One row is one instrument's daily bar on the raw price basis. Grain: "
             "instrument, session. Units: USD, shares. Consumers: adjusted_bars.",
@@ -141,6 +142,7 @@ def market_data_assets(
 
     @lake_asset(
         "01", "adjusted_bars", primary_key=["instrument_id", "session"], kinds={"polars"},
+        keeps_instruments_apart=True,
         description="One row is one bar with its forward adjustment factor: a new corporate "
         "action never changes a past row. `event_id` is the bar's; `history_digest` chains "
         "all bars up to it. Grain: instrument, session. Consumers: 03, 04, 06, 07.",

@@ -48,6 +48,7 @@ def spec(
     event: str | None = None,
     tier: str = "core",
     partitioned: bool = True,
+    keeps_instruments_apart: bool = False,
 ) -> dict[str, Any]:
     """Return the arguments of an asset or an output that stores one table in the lake.
 
@@ -65,6 +66,9 @@ def spec(
         The event whose rows the table holds.
     tier : str
         ``raw`` for what cannot be rebuilt, ``core`` for what decisions rest on, ``report``.
+    keeps_instruments_apart : bool
+        Whether a row rests on rows of its own instrument only; a corrected bar then reaches no
+        other's.
     """
     group, prefix, owner = WORKFLOWS[workflow]
     tags = {"workflow": workflow, "tier": tier} | ({"event": event} if event else {})
@@ -74,7 +78,8 @@ def spec(
         "owners": [owner],
         "kinds": {"deltalake", *kinds},
         "tags": tags,
-        "metadata": table(primary_key, MONTH_COLUMN if partitioned else None),
+        "metadata": table(primary_key, MONTH_COLUMN if partitioned else None)
+        | ({"keeps_instruments_apart": True} if keeps_instruments_apart else {}),
         "io_manager_key": "lake",
         "description": description,
     }
