@@ -11,6 +11,7 @@ import dagster as dg
 import msgspec
 import polars as pl
 
+from contracts.codec import from_json
 from domain.book.drive import drive, markets, signals_by_session
 from domain.book.live import (
     IssuedDecisions,
@@ -23,6 +24,7 @@ from domain.book.live_cash import capital_flows
 from domain.book.market import CapitalFlow
 from domain.book.months import STATES_SCHEMA, opening_state, states_frame
 from domain.book.policy import BookPolicy
+from domain.book.rows import VerdictRow
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState, differences, opening_of
 from domain.market_data.reference import ACTIONS
@@ -153,7 +155,10 @@ def book_assets(
         )
         handed = handed_off(settings)
         ruled = msgspec.structs.replace(policy, desk=desk_rules(settings))
-        run = drive(opening, sessions, signals_by_session(signals), fills, ruled, *handed)
+        run = drive(
+            opening, sessions, signals_by_session(signals), fills, ruled, *handed,
+            kept_verdicts(settings),
+        )  # fmt: skip
         report_difference(settings, handed[1], run.recomputed)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}
@@ -175,6 +180,13 @@ def handed_off(settings: Settings) -> tuple[dict[dt.date, IssuedDecisions], Book
         issued = by_session(store.issued(book=settings.book) if store else [], due)
         opening = store.opening(book=settings.book) if store else None
     return issued, opening_of(opening.state, opening.state_hash) if opening else None
+
+
+def kept_verdicts(settings: Settings) -> dict[str, tuple[VerdictRow, ...]]:
+    """Return what the rules said of issued decisions when they were handed off."""
+    with ops_store(settings) as store:
+        said = store.issued_verdicts(book=settings.book) if store is not None else {}
+    return {key: from_json(text.encode(), tuple[VerdictRow, ...]) for key, text in said.items()}
 
 
 def capital_of(settings: Settings, policy: BookPolicy) -> dict[dt.date, tuple[CapitalFlow, ...]]:

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import dagster as dg
+import msgspec
 import polars as pl
 
 from contracts.clock import utc_datetime
+from contracts.codec import to_json
 from contracts.errors import HandoffRefusedError
 from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.live_cash import handoff_cash, withheld
 from domain.book.policy import BookPolicy
+from domain.book.rows import VerdictRow
 from domain.book.state import BookState
 from domain.cash_management.chart import OPENING, account_in
 from domain.event_views import ViewContext, events_of
@@ -75,6 +78,7 @@ def trade_execution_assets(
             "bars": dg.AssetIn(["market_data", "bars"]),
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "evaluations": dg.AssetIn(["market_prediction", "evaluations"]),
+            "verdicts": dg.AssetIn(["compliance", "verdicts"]),
         },
         # The live ledger must know all earlier fills before it reserves anew.
         deps=[["cash_management", "ledger"]],
@@ -88,6 +92,7 @@ def trade_execution_assets(
         bars: pl.DataFrame,
         signals: pl.DataFrame,
         evaluations: pl.DataFrame,
+        verdicts: pl.DataFrame,
     ) -> pl.DataFrame:
         keys = list(context.partition_keys)
         with ops_store(settings) as store:
@@ -106,7 +111,9 @@ def trade_execution_assets(
                 require_settled(*earlier_fates(store, settings))
                 attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)
-                requests = requests_of(chosen, bars, attestations, settings, context.run.run_id)
+                requests = requests_of(
+                    chosen, bars, verdicts, attestations, settings, context.run.run_id
+                )
                 opening = opening_for(judge, settings, keys[-1])
                 store.issue(
                     book=settings.book, mode=settings.mode, requests=requests, opening=opening,
@@ -258,6 +265,7 @@ def handoff_frame(
 def requests_of(
     chosen: pl.DataFrame,
     bars: pl.DataFrame,
+    verdicts: pl.DataFrame,
     attestations: Sequence[Attestation],
     settings: Settings,
     run_id: str,
@@ -270,6 +278,9 @@ def requests_of(
         (row["instrument_id"], row["session"]): row["symbol"]
         for row in bars.select("instrument_id", "session", "symbol").iter_rows(named=True)
     }
+    said: dict[str, list[VerdictRow]] = {}
+    for row in verdicts.sort("decision_id", "stage", "rule_id").iter_rows(named=True):
+        said.setdefault(row["decision_id"], []).append(msgspec.convert(row, VerdictRow))
     closes = {entry.session: entry.close_ns for entry in settings.session_times()}
     view = ViewContext(run_id=run_id, closes_ns=closes, mode=settings.mode)
     events = events_of("CoordinatedTradingDecisionEvent", chosen, view)
@@ -279,6 +290,7 @@ def requests_of(
             symbol=symbols[event.instrument_id, event.session],
             content_hashes=tuple(entry.content_hash for entry in attestations),
             attestation_ids=tuple(entry.attestation_id for entry in attestations),
+            verdicts=to_json(said.get(event.envelope.event_id, [])).decode(),
         )
         for event in events
         if isinstance(event, CoordinatedTradingDecisionEvent)

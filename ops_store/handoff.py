@@ -217,6 +217,7 @@ def _insert(
             "content_hashes": to_json(request.content_hashes).decode(),
             "attestation_ids": to_json(request.attestation_ids).decode(),
             "issued_ns": now_ns,
+            "verdicts": request.verdicts,
             "reservation_id": request.decision.cash_reservation_id,
             "reserved_minor": reserved_minor.get(request.decision.envelope.event_id, 0),
         }
@@ -276,6 +277,13 @@ def issued(
         from_json(payload, CoordinatedTradingDecisionEvent)
         for payload in connection.execute(query).scalars()
     ]
+
+
+def issued_verdicts(connection: sa.Connection, *, book: str) -> dict[str, str]:
+    """Return what the rules said of each issued decision of a book, by decision id."""
+    columns = (ISSUED_DECISIONS.c.decision_id, ISSUED_DECISIONS.c.verdicts)
+    query = sa.select(*columns).where(ISSUED_DECISIONS.c.book == book)
+    return {row.decision_id: row.verdicts for row in connection.execute(query)}
 
 
 def acknowledge(connection: sa.Connection, *, consumer: str, sequence: int, token: int) -> None:

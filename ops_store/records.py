@@ -49,12 +49,15 @@ class IssueRequest(msgspec.Struct, frozen=True, kw_only=True):
     attestation_ids : tuple of str
         Attestations that together cover all ``content_hashes``, and every table of
         ``contracts.catalog.DECISION_EVIDENCE`` by one of them.
+    verdicts : str
+        What the rules said of it before it was issued, as JSON whose meaning is the book's.
     """
 
     decision: CoordinatedTradingDecisionEvent
     symbol: str
     content_hashes: tuple[str, ...]
     attestation_ids: tuple[str, ...]
+    verdicts: str = "[]"
 
 
 class BookOpening(msgspec.Struct, frozen=True):

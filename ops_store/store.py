@@ -140,6 +140,12 @@ class OpsStore(CashStore, ComplianceStore):
             return handoff.issued(connection, book=book, session=session)
 
     @patient
+    def issued_verdicts(self, *, book: str) -> dict[str, str]:
+        """Return what the rules said of each issued decision, as it was handed off, by its id."""
+        with reading(self._engine) as connection:
+            return handoff.issued_verdicts(connection, book=book)
+
+    @patient
     def poll(self, after_sequence: int, limit: int = 100) -> list[OutboxRow]:
         """Return issued decisions behind a sequence, with the attestations they name."""
         with reading(self._engine) as connection:

@@ -37,6 +37,7 @@ ISSUED_DECISIONS = sa.Table(
     sa.Column("issued_ns", sa.BigInteger, nullable=False),
     sa.Column("reservation_id", sa.String(64), nullable=False, server_default=""),
     sa.Column("reserved_minor", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("verdicts", sa.Text, nullable=False, server_default="[]"),
     sa.UniqueConstraint(
         "book",
         "decision_session",

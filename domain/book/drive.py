@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from domain.book.live import IssuedDecisions, unissued
+from domain.book.live import IssuedDecisions, KeptVerdicts, unissued
 from domain.book.market import Bar, CapitalFlow, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rows import (
@@ -75,12 +75,14 @@ def drive(
     policy: BookPolicy,
     issued: Mapping[dt.date, IssuedDecisions] | None = None,
     went_live: BookState | None = None,
+    kept: KeptVerdicts | None = None,
 ) -> BookRun:
     """Step through the sessions and collect what they leave behind, by table.
 
     ``issued`` holds the frozen decisions of the sessions that were handed to execution; it is empty
     for a session whose hand-off was missed. ``went_live`` is the closing state on which the first
-    of them were issued: what follows goes on from it, whatever today's history gives.
+    of them were issued: what follows goes on from it, whatever today's history gives. ``kept`` is
+    what the rules said of them then.
     """
     handed = issued or {}
     rows: dict[str, list[msgspec.Struct]] = {name: [] for name in TABLES}
@@ -97,6 +99,7 @@ def drive(
             policy.at(market.close_ns),
             frozen,
             withdrawn,
+            kept,
         )
         _collect(rows, events)
         if went_live is not None and market.session == went_live.session:

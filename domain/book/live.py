@@ -16,11 +16,13 @@ from contracts.events import CoordinatedTradingDecisionEvent
 from domain.book.market import Executions, Fill, Market
 from domain.book.policy import BookPolicy
 from domain.book.rebalance import Rebalance
-from domain.book.rows import DecisionRow, ReplayRow
+from domain.book.rows import DecisionRow, ReplayRow, VerdictRow
 from domain.book.state import PendingOrder, price_ticks
 
 # The decisions of one session as they were issued, by instrument.
 IssuedDecisions = Mapping[str, CoordinatedTradingDecisionEvent]
+# What the rules said of decisions when they were issued, by decision id.
+KeptVerdicts = Mapping[str, tuple[VerdictRow, ...]]
 
 FILL, BUST = "fill", "bust"
 CORRECTED = "G"  # FIX ExecType of a trade correction
@@ -76,8 +78,10 @@ def unissued(
     return frozenset(found)
 
 
-def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
-    """Return a rebalance in which every decision is as it was issued.
+def frozen(
+    rebalance: Rebalance, issued: IssuedDecisions, kept: KeptVerdicts | None = None
+) -> Rebalance:
+    """Return a rebalance in which every decision, and what the rules said of it, is as issued.
 
     A decision that today's data would add was never handed to anyone: it becomes a hold, saying
     so; where nothing at all was issued, because the hand-off was missed, each does. The request
@@ -104,8 +108,16 @@ def frozen(rebalance: Rebalance, issued: IssuedDecisions) -> Rebalance:
         for name, event in sorted(issued.items())
         if event.delta_qty
     )
-    kept = {order.decision_id for order in orders}
-    verdicts = tuple(row for row in rebalance.verdicts if row.decision_id in kept)
+    # Other data gives other decisions, and no verdict on those that were issued.
+    said: dict[str, list[VerdictRow]] = {}
+    for verdict in rebalance.verdicts:
+        said.setdefault(verdict.decision_id, []).append(verdict)
+    then = kept or {}
+    verdicts = tuple(
+        verdict
+        for order in orders
+        for verdict in then.get(order.decision_id, ()) or said.get(order.decision_id, ())
+    )
     return Rebalance(rebalance.request, tuple(rows), orders, verdicts)
 
 

@@ -10,7 +10,7 @@ from contracts.envelope import event_id
 from contracts.errors import BookError
 from domain.book.actions import apply_actions, close_ended
 from domain.book.ledger import Ledger
-from domain.book.live import IssuedDecisions, frozen, replayed
+from domain.book.live import IssuedDecisions, KeptVerdicts, frozen, replayed
 from domain.book.market import Executions, Fill, Market, SignalView
 from domain.book.policy import BookPolicy
 from domain.book.rebalance import LOGIC_VERSION, Rebalance, rebalance
@@ -42,6 +42,7 @@ def step(
     policy: BookPolicy,
     issued: IssuedDecisions | None = None,
     withdrawn: frozenset[str] = frozenset(),
+    kept: KeptVerdicts | None = None,
 ) -> tuple[BookState, StepEvents]:
     """Move the book from one session's close to the next one's.
 
@@ -62,6 +63,8 @@ def step(
         would decide. None where fills are simulated, or where they may still be handed off.
     withdrawn : frozenset of str
         ClOrdIDs of pending orders that no broker has: their reservations are released.
+    kept : KeptVerdicts, optional
+        What the rules said of ``issued`` when it was handed off.
 
     Returns
     -------
@@ -102,19 +105,19 @@ def step(
     closing = msgspec.structs.replace(closing, last_nav_minor=closing.nav_minor)
     if _is_due(state, market, policy) or issued:
         today = rebalance(closing, market, signals, policy)
-        closing = _decided(events, ledger, closing, today, market, policy, issued)
+        closing = _decided(events, ledger, closing, today, market, policy, issued, kept)
     return msgspec.structs.replace(closing, accounts=ledger.totals()), events
 
 
 def _decided(
     events: StepEvents, ledger: Ledger, closing: BookState, today: Rebalance, market: Market,
-    policy: BookPolicy, issued: IssuedDecisions | None,
+    policy: BookPolicy, issued: IssuedDecisions | None, kept: KeptVerdicts | None,
 ) -> BookState:  # fmt: skip
     """Reserve cash for the orders of what was issued, or else of what is decided today."""
     events.rebalance = today
     if issued is not None:
         events.replay = replayed(today, issued)
-        events.rebalance = frozen(today, issued)
+        events.rebalance = frozen(today, issued, kept)
     missed = issued is not None and not issued and bool(today.orders)
     return msgspec.structs.replace(
         closing,

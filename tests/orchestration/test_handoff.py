@@ -1,6 +1,7 @@
 """The cut in the graph: what may leave, what comes back, and what a sensor makes of it."""
 
 import datetime as dt
+import json
 import re
 import shutil
 
@@ -67,7 +68,15 @@ def test_the_daily_job_issues_the_decisions_of_the_session_before_go_live(eve):
     assert set(handed["decision_id"]) == set(today["event_id"])
     with ops_store(eve) as store:
         rows = store.poll(0, limit=1000)
+        said = store.issued_verdicts(book=eve.book)
     assert len(rows) == today.height
+    # What the rules said stays with what was issued, whatever becomes of the lake.
+    verdicts = Lake(eve.lake_root).read(("compliance", "verdicts"))
+    for decision_id in today["event_id"]:
+        kept = {row["rule_id"] for row in json.loads(said[decision_id])}
+        rules = verdicts.filter(pl.col("decision_id") == decision_id)["rule_id"]
+        assert kept == set(rules)
+        assert kept
     for row in rows:
         assert [a.table for a in row.attestations.values()] == list(DECISION_EVIDENCE)
         assert all(a.passed for a in row.attestations.values())

@@ -61,6 +61,25 @@ def test_an_issued_decision_stands_whatever_todays_data_would_decide():
     assert (withheld.delta_qty, withheld.binding_rule) == (0, "not_issued")
 
 
+def test_what_the_rules_said_of_an_issued_decision_stands_too():
+    day = market(0, {"US.A": bar(10), "US.B": bar(20)})
+    _, (today,) = advance([day])
+    issued = {name: issued_from(today.rebalance, name) for name in ("US.A", "US.B")}
+    envelope = msgspec.structs.replace(issued["US.A"].envelope, event_id="f" * 64)
+    issued["US.A"] = msgspec.structs.replace(issued["US.A"], envelope=envelope)
+    (first, *_) = today.rebalance.verdicts
+    then = msgspec.structs.replace(first, decision_id="f" * 64)
+    # Today's data judges another decision, which nobody was handed.
+    lost = step(BookState(), day, {}, simulated_fills, POLICY, issued)[1].rebalance.verdicts
+    assert {row.instrument_id for row in lost} == {"US.B"}
+    events = step(BookState(), day, {}, simulated_fills, POLICY, issued, kept={"f" * 64: (then,)})[
+        1
+    ]
+    said = events.rebalance.verdicts
+    assert [row for row in said if row.decision_id == "f" * 64] == [then]
+    assert [row for row in said if row.instrument_id == "US.B"] == list(lost)
+
+
 def test_frozen_decisions_that_agree_with_today_change_nothing():
     day = market(0, {"US.A": bar(10), "US.B": bar(20)})
     state, (today,) = advance([day])
