@@ -150,15 +150,11 @@ def book_assets(
             go_live=settings.go_live_session,
             capital=capital_of(settings, policy),
         )
-        fills = executions_from(
-            settings.go_live_session, simulated_fills, venue_executions(venue_reports)
-        )
-        handed = handed_off(settings)
+        reported = venue_executions(venue_reports)
+        fills = executions_from(settings.go_live_session, simulated_fills, reported)
+        handed, said = handed_off(settings), kept_verdicts(settings)
         ruled = msgspec.structs.replace(policy, desk=desk_rules(settings))
-        run = drive(
-            opening, sessions, signals_by_session(signals), fills, ruled, *handed,
-            kept_verdicts(settings),
-        )  # fmt: skip
+        run = drive(opening, sessions, signals_by_session(signals), fills, ruled, *handed, said)
         report_difference(settings, handed[1], run.recomputed)
         states = states_frame(opening, run.closings, keys)
         chart = {"chart": png_metadata(to_png(exposure(run.tables["equity"])))}

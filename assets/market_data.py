@@ -7,19 +7,18 @@ import dagster as dg
 import polars as pl
 
 from contracts.clock import datetime_ns
-from contracts.errors import SourceError
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
 from domain.market_data.instruments import NOT_LISTED, instrument_master, read_symbols
-from domain.market_data.normalise import Normalised, coverage_of, read_rows
+from domain.market_data.normalise import read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
-from domain.market_data.revisions import as_of
 from domain.reporting.charts import quarantine_by_reason, to_png
 from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
+from sources.market_data.daily import known_at
 from sources.market_data.protocol import Refusal, Window
 from sources.market_data.receipts import Receipt
 from sources.market_data.reception import receive
@@ -111,34 +110,21 @@ def market_data_assets(
     ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         del vendor_drops
         keys = list(context.partition_keys)
-        sessions = settings.sessions()
-        histories = desk.daily(settings.times_between)
-        if not histories:
-            raise SourceError(
-                f"No daily file has come from {', '.join(desk.daily_order)}.",
-                remedy="run `quantivista sources fetch`, or materialise the source's drops",
-            )
-        closed = pl.col("session") <= sessions.max()
-        revisions = pl.concat(history.revisions for history in histories.values()).filter(closed)
-        quarantine = pl.concat(
-            history.quarantine.filter(closed.fill_null(value=True)).drop("drop_name")
-            for history in histories.values()
+        known, revisions = known_at(
+            desk.daily(settings.times_between), settings.instant(), settings.sessions()
         )
-        current = as_of(revisions, settings.instant())
-        known = Normalised(
-            current, quarantine, coverage_of(current, quarantine, sessions)
-        ).in_months(keys, first=keys[0] == months.get_first_partition_key())
+        months_known = known.in_months(keys, first=keys[0] == months.get_first_partition_key())
         bars = with_event_ids(
-            with_permanent_ids(known.bars.drop("revision", "withdrawn", "delivery", "drop_name")),
+            with_permanent_ids(months_known.bars),
             event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
             inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
-        counts = known.quarantine["reason"].value_counts(name="n").sort("reason")
+        counts = months_known.quarantine["reason"].value_counts(name="n").sort("reason")
         context.add_output_metadata(
             {"chart": png_metadata(to_png(quarantine_by_reason(counts)))}, "quarantine"
         )
         changed = with_permanent_ids(revisions.filter(pl.col(MONTH_COLUMN).is_in(keys)))
-        return bars, known.quarantine, known.coverage, changed
+        return bars, months_known.quarantine, months_known.coverage, changed
 
     @lake_asset(
         "01", "adjusted_bars", primary_key=["instrument_id", "session"], kinds={"polars"},

@@ -109,11 +109,9 @@ def trade_execution_assets(
                 require_inputs(chosen, bars, signals, evaluations)
                 require_no_action(chosen, ACTIONS, settings.next_session())
                 require_settled(*earlier_fates(store, settings))
-                attestations = attest(judge, settings, keys[-1], primary_keys)
-                store.attest(attestations)
-                requests = requests_of(
-                    chosen, bars, verdicts, attestations, settings, context.run.run_id
-                )
+                store.attest(attested := attest(judge, settings, keys[-1], primary_keys))
+                said = verdicts_of(verdicts)
+                requests = requests_of(chosen, bars, said, attested, settings, context.run.run_id)
                 opening = opening_for(judge, settings, keys[-1])
                 store.issue(
                     book=settings.book, mode=settings.mode, requests=requests, opening=opening,
@@ -262,10 +260,18 @@ def handoff_frame(
     return pl.DataFrame(rows, schema=HANDOFF_SCHEMA)
 
 
+def verdicts_of(verdicts: pl.DataFrame) -> dict[str, list[VerdictRow]]:
+    """Return what the rules said, by decision id."""
+    said: dict[str, list[VerdictRow]] = {}
+    for row in verdicts.sort("decision_id", "stage", "rule_id").iter_rows(named=True):
+        said.setdefault(row["decision_id"], []).append(msgspec.convert(row, VerdictRow))
+    return said
+
+
 def requests_of(
     chosen: pl.DataFrame,
     bars: pl.DataFrame,
-    verdicts: pl.DataFrame,
+    said: Mapping[str, Sequence[VerdictRow]],
     attestations: Sequence[Attestation],
     settings: Settings,
     run_id: str,
@@ -278,9 +284,6 @@ def requests_of(
         (row["instrument_id"], row["session"]): row["symbol"]
         for row in bars.select("instrument_id", "session", "symbol").iter_rows(named=True)
     }
-    said: dict[str, list[VerdictRow]] = {}
-    for row in verdicts.sort("decision_id", "stage", "rule_id").iter_rows(named=True):
-        said.setdefault(row["decision_id"], []).append(msgspec.convert(row, VerdictRow))
     closes = {entry.session: entry.close_ns for entry in settings.session_times()}
     view = ViewContext(run_id=run_id, closes_ns=closes, mode=settings.mode)
     events = events_of("CoordinatedTradingDecisionEvent", chosen, view)

@@ -124,7 +124,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
     # 08 hands off only what the live ledger has reserved, and that ledger follows these entries.
     _built("CashMovementPostedEvent", ("cash_management", "cash_entries"), "14", "08 09", "15"),
     _built("CashReconciledEvent", ("cash_management", "reconciliation"), "14", "", "09 15"),
-    _built("PreTradeCheckedEvent", ("compliance", "verdicts"), "15", "", "08 09"),
+    _built("PreTradeCheckedEvent", ("compliance", "verdicts"), "15", "08", "09"),
     _built("ComplianceViolationDetectedEvent", ("compliance", "alerts"), "15", "", "09 10 11"),
     _built("RegulatoryReportSubmittedEvent", ("compliance", "reports"), "15", "", "09 10"),
 )  # fmt: skip

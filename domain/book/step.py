@@ -88,10 +88,7 @@ def step(
     # A broker may execute in a session of which the vendor sent nothing: that is booked.
     if not market.bars and not executed.fills and not market.capital:
         events.orders = [_order_row(order, 0, market, "no_market_data") for order in pending]
-        waiting = msgspec.structs.replace(
-            state, session=market.session, pending=(), accounts=ledger.totals()
-        )
-        return waiting, events
+        return _waiting(state, market, ledger), events
     if not state.funded:
         ledger.fund(policy.initial_cash_minor, "initial")
     for flow in market.capital:
@@ -107,6 +104,12 @@ def step(
         today = rebalance(closing, market, signals, policy)
         closing = _decided(events, ledger, closing, today, market, policy, issued, kept)
     return msgspec.structs.replace(closing, accounts=ledger.totals()), events
+
+
+def _waiting(state: BookState, market: Market, ledger: Ledger) -> BookState:
+    return msgspec.structs.replace(
+        state, session=market.session, pending=(), accounts=ledger.totals()
+    )
 
 
 def _decided(

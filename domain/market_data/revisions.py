@@ -78,6 +78,28 @@ def revise(
         it follows. ``withdrawn`` rows repeat the bar that no longer holds.
     """
     before = history.newest
+    new = (
+        pl.concat([_stated(before, bars), _withdrawn(before, bars, delivery.name)])
+        .with_columns(
+            _known(delivery, closes_ns).alias("knowledge_time"),
+            pl.lit(delivery.number, pl.Int64).alias("delivery"),
+            pl.lit(delivery.name).alias("drop_name"),
+        )
+        .select(before.columns)
+        .sort(KEY)
+    )
+    # A file that repeats what another said is its author from then on: when it goes, so does this.
+    repeated = bars.select(*KEY, pl.lit(delivery.name).alias("repeated_by"))
+    kept = before.join(new.select(KEY), on=KEY, how="anti", maintain_order="left")
+    authored = kept.join(repeated, on=KEY, how="left", maintain_order="left").with_columns(
+        pl.coalesce("repeated_by", "drop_name").alias("drop_name")
+    )
+    newest = pl.concat([authored.select(before.columns), new])
+    return BarHistory(pl.concat([history.revisions, new]), newest)
+
+
+def _stated(before: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars that nobody stated before as they are now."""
     compared = bars.join(
         before.select(
             *KEY, *(pl.col(name).alias(f"{name}_before") for name in CONTENT),
@@ -88,7 +110,7 @@ def revise(
         on=KEY, how="left", maintain_order="left",
     )  # fmt: skip
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_before")) for name in CONTENT)
-    stated = compared.filter(
+    return compared.filter(
         pl.col("revision_before").is_null() | pl.col("withdrawn_before") | ~same
     ).select(
         *bars.columns,
@@ -96,9 +118,15 @@ def revise(
         (pl.col("revision_before").fill_null(0) + 1).alias("revision"),
         pl.lit(value=False).alias("withdrawn"),
     )
-    # Another file that said the same goes on saying it.
-    gone = (
-        before.filter((pl.col("drop_name") == delivery.name) & ~pl.col("withdrawn"))
+
+
+def _withdrawn(before: pl.DataFrame, bars: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return the bars that a file stated, and its newer version does not.
+
+    What another file repeats goes on holding: it is that file's by then.
+    """
+    return (
+        before.filter((pl.col("drop_name") == name) & ~pl.col("withdrawn"))
         .join(bars.select(KEY), on=KEY, how="anti", maintain_order="left")
         .select(
             *bars.columns,
@@ -107,27 +135,6 @@ def revise(
             pl.lit(value=True).alias("withdrawn"),
         )
     )
-    new = (
-        pl.concat([stated, gone])
-        .with_columns(
-            _known(delivery, closes_ns).alias("knowledge_time"),
-            pl.lit(delivery.number, pl.Int64).alias("delivery"),
-            pl.lit(delivery.name).alias("drop_name"),
-        )
-        .select(before.columns)
-        .sort(KEY)
-    )
-    # A file that repeats what another said is its author from then on: when it goes, so does this.
-    repeated = bars.select(*KEY).join(new.select(KEY), on=KEY, how="anti")
-    kept = before.join(new.select(KEY), on=KEY, how="anti", maintain_order="left")
-    kept = kept.join(
-        repeated.with_columns(pl.lit(value=True).alias("repeated")), on=KEY, how="left",
-        maintain_order="left",
-    ).with_columns(
-        pl.when(pl.col("repeated")).then(pl.lit(delivery.name)).otherwise("drop_name")
-        .alias("drop_name")
-    ).drop("repeated")  # fmt: skip
-    return BarHistory(pl.concat([history.revisions, new]), pl.concat([kept, new]))
 
 
 def _known(delivery: Delivery, closes_ns: Mapping[dt.date, int]) -> pl.Expr:

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ import polars as pl
 
 from contracts.envelope import digest
 from contracts.errors import SourceError
-from domain.market_data.normalise import normalise
-from domain.market_data.revisions import BarHistory, Delivery, nothing_known, revise
+from domain.market_data.normalise import Normalised, coverage_of, normalise
+from domain.market_data.revisions import BarHistory, Delivery, as_of, nothing_known, revise
 from domain.market_data.sessions import SessionTimes
 from sources.file_drops import DropStore, make_drop
 from sources.market_data.frames import DAILY, QUARANTINE
@@ -88,6 +88,38 @@ def daily_history(
     if n_read < len(daily):
         _keep(kept, states[-1], history, quarantine)
     return DailyHistory(history.revisions, quarantine)
+
+
+def known_at(
+    histories: Mapping[str, DailyHistory], instant: dt.datetime, sessions: pl.Series
+) -> tuple[Normalised, pl.DataFrame]:
+    """Return what all sources together said until an instant, and all their revisions.
+
+    Parameters
+    ----------
+    histories : mapping of str to DailyHistory
+        By source, the preferred one first.
+    sessions : pl.Series
+        The sessions that have closed; rows of others are left out.
+
+    Raises
+    ------
+    SourceError
+        When no source has sent anything.
+    """
+    if not histories:
+        raise SourceError(
+            "No daily file has come from any source.",
+            remedy="run `quantivista sources fetch`, or materialise the source's drops",
+        )
+    closed = pl.col("session") <= sessions.max()
+    revisions = pl.concat(one.revisions for one in histories.values()).filter(closed)
+    quarantine = pl.concat(
+        one.quarantine.filter(closed.fill_null(value=True)).drop("drop_name")
+        for one in histories.values()
+    )
+    bars = as_of(revisions, instant).drop("revision", "withdrawn", "delivery", "drop_name")
+    return Normalised(bars, quarantine, coverage_of(bars, quarantine, sessions)), revisions
 
 
 def _read(
