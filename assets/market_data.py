@@ -8,6 +8,7 @@ from domain.market_data.adjust import forward_adjusted, with_gaps
 from domain.market_data.instruments import instrument_master, read_symbols
 from domain.market_data.normalise import normalise, read_rows, with_knowledge_time
 from domain.market_data.reference import ACTIONS, with_permanent_ids
+from domain.market_data.series_rules import with_series_rules
 from domain.reporting.charts import quarantine_by_reason, to_png
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
@@ -15,7 +16,7 @@ from orchestration.base.settings import Settings
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore
 from sources.file_drops import vendor_drops as read_vendor_drops
 
-LOGIC_VERSION = "normalise-1"
+LOGIC_VERSION = "normalise-2"
 BAR_FIELDS = (
     "symbol", "mic", "kind", "open", "high", "low", "close", "volume_shares", "currency",
     "source", "source_seq", "price_basis", "basis_as_of", "quality_flags",
@@ -87,15 +88,16 @@ def market_data_assets(
     ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         keys = list(context.partition_keys)
         drop = vendor_drops.row(by_predicate=pl.col("name") == EMBEDDED_BARS, named=True)
-        known = normalise(
-            read_rows(store.get(drop["sha256"])),
-            source=drop["source"],
-            sha256=drop["sha256"],
-            sessions=settings.sessions(),
-        ).in_months(keys, first=keys[0] == months.get_first_partition_key())
+        rows, sessions = read_rows(store.get(drop["sha256"])), settings.sessions()
+        judged = normalise(
+            rows, source=drop["source"], sha256=drop["sha256"], sessions=sessions
+        ).with_bars(with_permanent_ids)
+        known = with_series_rules(judged, rows, sessions, ACTIONS).in_months(
+            keys, first=keys[0] == months.get_first_partition_key()
+        )
         closes_ns = {entry.session: entry.close_ns for entry in settings.session_times()}
         bars = with_event_ids(
-            with_knowledge_time(with_permanent_ids(known.bars), closes_ns),
+            with_knowledge_time(known.bars, closes_ns),
             event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
             inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip

@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 
 from contracts.errors import ConfigurationError
-from domain.checks import SESSION_COMPLETENESS_MIN
+from domain.market_data.quality import SESSION_COMPLETENESS_MIN
 
 SUITE_FILE = Path(__file__).with_name("bars_suite.json")
 SAMPLE_ROWS = 5

@@ -119,6 +119,7 @@ class CsvSource(_TableSource):
             raise SourceError(
                 f"The first line of {drop.name} is empty, a header is expected.",
                 remedy="ask the vendor to send it again",
+                rule="changed_header",
             )
         header = [name.strip() for name in lines["raw"][0].split(separator)]
         require_columns(header, self.config.mapping, drop.name)
@@ -174,6 +175,7 @@ class ParquetSource(_TableSource):
             raise SourceError(
                 f"The column {self.config.columns.date!r} has the type {dtype}.",
                 remedy="map `columns.date` to a date, a timestamp or text",
+                rule="changed_header",
             )
         return date.cast(pl.Date).alias("session")
 
@@ -198,6 +200,7 @@ def _require_modest(drop: RawDrop, bytes_max: int, mapping: dict[str, str]) -> N
             f"{drop.name} unpacks to {about.num_rows} rows and {sum(groups)} bytes, the limits "
             f"are {ROWS_MAX} and {bytes_max}.",
             remedy="split it by date",
+            rule="oversized_file",
         )
     require_columns(columns, mapping, drop.name)
 
@@ -206,4 +209,5 @@ def _no_parquet(drop: RawDrop, error: BaseException) -> SourceError:
     return SourceError(
         f"{drop.name} cannot be read as Parquet: {str(error)[:200]}.",
         remedy="ask the vendor to send it again",
+        rule="broken_archive",
     )
