@@ -29,8 +29,8 @@ UNIT_TOLERANCE = 0.75
 SPLIT_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 50.0)
 # How far a split's open, and its close, may lie beside the ratio, in log price.
 SPLIT_OPEN_TOLERANCE, SPLIT_CLOSE_TOLERANCE = 0.04, 0.10
-# A spike is a move of at least a fifth that is gone at the next close, to a fiftieth.
-SPIKE_MIN, SPIKE_LEFT_MAX = math.log(1.2), math.log(1.02)
+# A spike is a move of at least a fifth of which at most a quarter is left at the next close.
+SPIKE_MIN, SPIKE_LEFT_MAX = math.log(1.2), 0.25
 # After so many sessions without a bar a name counts as gone, not as missing.
 LIVE_SESSIONS = 5
 _FINDINGS = {
@@ -264,11 +264,11 @@ def _is_unit_step(ratio: float) -> bool:
 
 def _marks(bars: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     """Return one boolean column per warning, a row per bar; bars set aside are not among them."""
-    columns = ("instrument_id", *PRICES, "volume_shares", "source_seq", "raw_sha256")
+    columns = ("instrument_id", "symbol", *PRICES, "volume_shares", "source_seq", "raw_sha256")
     frame = bars.select(columns).hstack(steps)
     before = {
         name: pl.when(~pl.col("first")).then(pl.col(name).shift(1)).alias(f"{name}_before")
-        for name in (*PRICES, "volume_shares", "source_seq", "raw_sha256")
+        for name in columns[1:]
     }
     two_before = pl.when(~pl.col("first") & ~pl.col("first").shift(1)).then(
         pl.col("close").shift(2)
@@ -320,19 +320,21 @@ def _split_not_in_prices() -> pl.Expr:
 
 
 def _spike_reverted() -> pl.Expr:
-    out = (pl.col("close_before") / pl.col("close_two_before")).log().abs() >= SPIKE_MIN
-    left = (pl.col("close") / pl.col("close_two_before")).log().abs() <= SPIKE_LEFT_MAX
-    return out & left
+    out = (pl.col("close_before") / pl.col("close_two_before")).log().abs()
+    left = (pl.col("close") / pl.col("close_two_before")).log().abs()
+    return (out >= SPIKE_MIN) & (left <= SPIKE_LEFT_MAX * out)
 
 
 def _out_of_order(frame: pl.DataFrame) -> pl.Expr:
     """Whether a line stands before that of an earlier session, in a file that runs forwards.
 
-    Files run either way; which way, most pairs of one file's lines say.
+    Files run either way; which way, most pairs of one file's lines say. After a rename the lines
+    of an instrument stand wherever its new symbol does.
     """
-    step = pl.when(pl.col("raw_sha256") == pl.col("raw_sha256_before")).then(
-        (pl.col("source_seq") - pl.col("source_seq_before")).sign()
+    together = pl.all_horizontal(
+        pl.col(n) == pl.col(f"{n}_before") for n in ("raw_sha256", "symbol")
     )
+    step = pl.when(together).then((pl.col("source_seq") - pl.col("source_seq_before")).sign())
     forwards = frame.select(step.sum()).item() or 0
     return step * (1 if forwards >= 0 else -1) < 0
 

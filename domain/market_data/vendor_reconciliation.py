@@ -8,6 +8,7 @@ series of the same ``price_basis``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
@@ -200,11 +201,9 @@ def _chosen(bars: pl.DataFrame) -> pl.DataFrame:
     current: int | None = None
     basis: dict[int, str] = {}
     agreed: dict[tuple[int, int], bool] = {}
-    sessions = bars.with_row_index("place").select(
-        "session", "place", "rank", "close", "price_basis"
-    )
-    for group in sessions.partition_by("session", maintain_order=True):
-        rows = list(group.select("place", "rank", "close", "price_basis").iter_rows())
+    columns = bars.select("session", "rank", "close", "price_basis").with_row_index("place")
+    for _, group in itertools.groupby(columns.iter_rows(), key=lambda row: row[1]):
+        rows = [(place, rank, close, price_basis) for place, _, rank, close, price_basis in group]
         for place, rank, _, price_basis in rows:
             may_continue = current is not None and (
                 rank == current
@@ -214,13 +213,11 @@ def _chosen(bars: pl.DataFrame) -> pl.DataFrame:
                 places.append(place)
                 current = rank
                 break
-        basis |= {rank: price_basis for _, rank, _, price_basis in rows}
-        agreed |= {
-            (a, b): abs(close_a / close_b - 1) <= LEVEL_TOLERANCE
-            for _, a, close_a, _ in rows
-            for _, b, close_b, _ in rows
-            if a != b
-        }
+        for _, rank, close, price_basis in rows:
+            basis[rank] = price_basis
+            for _, other, other_close, _ in rows:
+                if other != rank:
+                    agreed[rank, other] = abs(close / other_close - 1) <= LEVEL_TOLERANCE
     return bars[places]
 
 
@@ -241,7 +238,8 @@ def switches(picked: pl.DataFrame) -> pl.DataFrame:
             *KEY,
             pl.lit("source_switched").alias("rule"),
             pl.lit(CATALOGUE["source_switched"].severity).alias("severity"),
-            pl.format("from {} to {}", "before", "source").alias("detail"),
+            # Not pl.format: polars 2.1 panics on a constant column without rows.
+            (pl.lit("from ") + pl.col("before") + " to " + pl.col("source")).alias("detail"),
             "raw_sha256",
             "source_seq",
         )

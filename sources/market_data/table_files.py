@@ -150,7 +150,9 @@ class ParquetSource(_TableSource):
         mapping = self.config.mapping
         _require_modest(drop, self.config.bytes_max, mapping)
         try:
-            table = pl.read_parquet(io.BytesIO(drop.data), columns=list(mapping.values()))
+            table = pl.read_parquet(
+                io.BytesIO(drop.data), columns=list(dict.fromkeys(mapping.values()))
+            )
             found = table.select(pl.col(theirs).alias(name) for name, theirs in mapping.items())
             text = pl.concat_str(
                 *(pl.col(name).cast(pl.String).fill_null("") for name in found.columns),

@@ -11,7 +11,6 @@ from docs.data_quality import PAGE, page
 from domain.market_data.quality import (
     CATALOGUE,
     FLAGS,
-    ROW_ERRORS,
     RULES,
     SCOPES,
     flags_of,
@@ -65,13 +64,6 @@ def test_a_reason_outside_the_catalogue_is_refused_by_every_reader():
     with pytest.raises(ContractError, match="'looks_odd' is no rule"):
         sift(drop(b"x", "a.csv"), "trade", typed, [("looks_odd", pl.lit(value=True))])
     require_rules(rule.name for rule in RULES)
-
-
-def test_the_marts_count_every_reason_that_a_daily_line_can_have():
-    macro = (ROOT / "dbt/macros/quarantine_reasons.sql").read_text(encoding="utf-8")
-    # What only the binary and intraday readers say cannot be of the lake's daily quarantine.
-    daily = [rule.name for rule in ROW_ERRORS if rule.broken is not None] + ["unit_factor"]
-    assert [word for word in macro.split("'")[1::2] if word in CATALOGUE] == daily
 
 
 def test_the_page_is_what_the_catalogue_says():
