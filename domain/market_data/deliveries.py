@@ -9,8 +9,9 @@ import polars as pl
 from contracts.errors import SourceError
 from domain.market_data.normalise import HEADER, typed_rows
 
-# Below this share of the rows before, a file is a part of one (a whole market never halves).
-SHRUNKEN_MIN = 0.5
+# Below this share of the rows before, a file is a part of one: drops of two sessions have come with
+# one. No market loses two names in five from one file to the next.
+SHRUNKEN_MIN = 0.6
 # So many rows that both files have say what their unit is; fewer are too few for a median.
 COMMON_ROWS_MIN = 10
 # How far a median ratio may lie beside a power of ten, in its logarithm: of the same rows in both

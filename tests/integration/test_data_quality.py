@@ -9,8 +9,8 @@ import pytest
 from benchmarks import data_quality as measure
 from domain.checks import check_vendors
 from domain.market_data.vendor_reconciliation import prefer, reconcile_vendors, switches
-from sources.market_data.pystock import PystockFiles
-from tests.unit.source_cases import drop, fetch, tarred
+from sources.market_data.pystock import COLUMNS, PystockFiles
+from tests.unit.source_cases import drop, tarred
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [
@@ -96,13 +96,24 @@ def test_two_vendors_agree_on_returns_but_not_on_levels(vendors):
     assert switches(picked).is_empty()
 
 
-def test_a_drop_of_the_daily_archive_that_is_empty_is_empty_and_not_an_error():
-    source = PystockFiles(path=DATA / "pystock_raw").open("pystock", {})
-    came, _ = fetch(source)
-    received = source.read(came["20160212.tar.gz"])
-    assert received.rows.height > 12_000
-    empty = source.read(drop(tarred({"prices.csv": b""}), "20151224.tar.gz"))
-    assert empty.rows.is_empty()
-    # Against the drop before it shows: nothing came of a market that was there.
-    found = measure.delivery_findings(None, empty.rows, received.rows)
-    assert [f.rule for f in found] == ["shrunken_file"]
+def test_empty_and_half_drops_of_a_year_of_archives_are_caught():
+    # As received, with the days on which the vendor wrote an archive without a price.
+    received = pl.read_parquet(
+        DATA / "daily" / "pystock_sp500ever_as_received_201503_201603.parquet"
+    ).with_columns(pl.col("open", "high", "low", "close", "adj_close").cast(pl.String))
+    written = sorted({*received["file_date"], dt.date(2015, 6, 10)})
+    source = PystockFiles(path=".").open("pystock", {})
+    before, found = None, {}
+    for day in written:
+        text = received.filter(file_date=day).select(COLUMNS).write_csv(quote_style="never")
+        archive = tarred({"prices.csv": text.encode()})
+        rows = source.read(drop(archive, f"{day:%Y%m%d}.tar.gz")).rows
+        broken = [f.rule for f in measure.delivery_findings(None, rows, before)]
+        if broken:
+            found[day] = (broken, rows["session"].n_unique())
+        before = rows if rows.height else before
+    assert found == {
+        dt.date(2015, 6, 10): (["shrunken_file"], 0),
+        dt.date(2015, 7, 3): (["shrunken_file"], 1),
+        dt.date(2015, 11, 17): (["shrunken_file"], 1),
+    }
