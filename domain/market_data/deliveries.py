@@ -9,7 +9,7 @@ import polars as pl
 from contracts.errors import SourceError
 from domain.market_data.normalise import HEADER, typed_rows
 
-# Below this share of the rows before, a file is a part of one: drops of two sessions have come with
+# Below this share of the bars before, a file is a part of one: drops of two sessions have come with
 # one. No market loses two names in five from one file to the next.
 SHRUNKEN_MIN = 0.6
 # So many rows that both files have say what their unit is; fewer are too few for a median.
@@ -52,10 +52,10 @@ def delivery_findings(
         found.append(FileFinding("truncated_file", f"it ends with {data[-80:]!r}"))
     if previous is None or previous.is_empty():
         return found
-    if rows.height < SHRUNKEN_MIN * previous.height:
-        found.append(
-            FileFinding("shrunken_file", f"{rows.height} rows after {previous.height} before")
-        )
+    # Names and sessions, not lines: a drop that says all things twice is not the usual one.
+    n, n_before = (frame.select("symbol", "date").n_unique() for frame in (rows, previous))
+    if n < SHRUNKEN_MIN * n_before:
+        found.append(FileFinding("shrunken_file", f"{n} bars after {n_before} before"))
     for name in ("close", "volume"):
         power = _unit_power(rows, previous, name)
         if power:

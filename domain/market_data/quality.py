@@ -156,7 +156,7 @@ FILE = (
     Rule("truncated_file", "error", "file",
          "The last line ends without a newline and without all of its fields."),
     Rule("shrunken_file", "error", "file",
-         "The file has far fewer rows than the one before it."),
+         "The file has far fewer bars than the one before it."),
     Rule("changed_unit", "error", "file",
          "Prices or volumes of the whole file are 10, 100 or 1,000 times those of the one before."),
     Rule("changed_time_zone", "error", "file",
