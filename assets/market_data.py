@@ -12,6 +12,7 @@ from domain.market_data.adjust import forward_adjusted, with_gaps
 from domain.market_data.instruments import NOT_LISTED, instrument_master, read_symbols
 from domain.market_data.normalise import read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
+from domain.market_data.series_rules import with_series_rules
 from domain.reporting.charts import quarantine_by_reason, to_png
 from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
@@ -23,7 +24,7 @@ from sources.market_data.protocol import Refusal, Window
 from sources.market_data.receipts import Receipt
 from sources.market_data.reception import receive
 
-LOGIC_VERSION = "normalise-1"
+LOGIC_VERSION = "normalise-2"
 BAR_FIELDS = (
     "symbol", "mic", "kind", "open", "high", "low", "close", "volume_shares", "currency",
     "source", "source_seq", "price_basis", "basis_as_of", "quality_flags",
@@ -113,18 +114,20 @@ def market_data_assets(
         known, revisions = known_at(
             desk.daily(settings.times_between), settings.instant(), settings.sessions()
         )
-        months_known = known.in_months(keys, first=keys[0] == months.get_first_partition_key())
+        judged = with_series_rules(
+            known.with_bars(with_permanent_ids), desk.texts_of, settings.sessions(), ACTIONS
+        ).in_months(keys, first=keys[0] == months.get_first_partition_key())
         bars = with_event_ids(
-            with_permanent_ids(months_known.bars),
+            judged.bars,
             event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
             inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
-        counts = months_known.quarantine["reason"].value_counts(name="n").sort("reason")
+        counts = judged.quarantine["reason"].value_counts(name="n").sort("reason")
         context.add_output_metadata(
             {"chart": png_metadata(to_png(quarantine_by_reason(counts)))}, "quarantine"
         )
         changed = with_permanent_ids(revisions.filter(pl.col(MONTH_COLUMN).is_in(keys)))
-        return bars, months_known.quarantine, months_known.coverage, changed
+        return bars, judged.quarantine, judged.coverage, changed
 
     @lake_asset(
         "01", "adjusted_bars", primary_key=["instrument_id", "session"], kinds={"polars"},

@@ -58,7 +58,17 @@ class MessageTooLargeError(ContractError):
 
 
 class SourceError(QuantiVistaError):
-    """A vendor's bytes cannot be used at all."""
+    """A vendor's bytes cannot be used at all.
+
+    Parameters
+    ----------
+    rule : str, optional
+        The rule of the data quality catalogue that the whole file breaks, where it is one.
+    """
+
+    def __init__(self, message: str, *, remedy: str, rule: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.rule = rule
 
 
 class StatementError(QuantiVistaError):

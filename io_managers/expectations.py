@@ -17,13 +17,18 @@ import msgspec
 import polars as pl
 
 from contracts.errors import ConfigurationError
-from domain.checks import SESSION_COMPLETENESS_MIN
+from domain.market_data.quality import FLAGS, SESSION_COMPLETENESS_MIN
+from domain.market_data.series_rules import unit_steps
 
 SUITE_FILE = Path(__file__).with_name("bars_suite.json")
 SAMPLE_ROWS = 5
 # Rows are named in samples by what a person looks them up with.
 ROW_KEY = ["instrument_id", "session"]
 SITE = "bars"
+# Flags on which the suite expects something of their share.
+FLAG_COLUMNS = {"jumped": "jump", "repeated": "stale_repeat", "unordered": "out_of_order"}
+# One flag, or several with a comma between two; or none. Groups that capture make pandas warn.
+FLAGS_PATTERN = f"^(?:(?:{'|'.join(FLAGS)})(?:,(?:{'|'.join(FLAGS)}))*)?$"
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -99,6 +104,7 @@ def parameters(coverage: pl.DataFrame, month: str) -> dict[str, Any]:
     return {
         "sessions": [str(session) for session in coverage["session"]],
         "months": [month],
+        "flags": FLAGS_PATTERN,
         "rows_min": min(coverage.height, 1),
         "bars_in_session_min": SESSION_COMPLETENESS_MIN * float(str(usual or 0)),
     }
@@ -187,11 +193,21 @@ def _run_id(month: str) -> Any:
 
 def _prepared(bars: pl.DataFrame) -> pl.DataFrame:
     """Add what expectations on single columns need, and write dates as text, as JSON does."""
+    bars = bars.sort("instrument_id", "session")
+    flags, steps = pl.col("quality_flags").str.split(","), unit_steps(bars)
     return bars.with_columns(
         pl.len().over("session").alias("bars_in_session"),
         (pl.col("high") / pl.col("low")).alias("range_ratio"),
+        *(
+            flags.list.contains(flag).cast(pl.Int8).alias(column)
+            for column, flag in FLAG_COLUMNS.items()
+        ),
+        (pl.col("close") * pl.col("volume_shares")).alias("turnover_usd"),
+        (pl.col("knowledge_time").dt.date() - pl.col("session"))
+        .dt.total_days()
+        .alias("known_after_days"),
         pl.col("session", "basis_as_of").cast(pl.String),
-    )
+    ).with_columns(steps.cast(pl.Int8).alias("unit_step"))
 
 
 def _context(root: Path) -> Any:

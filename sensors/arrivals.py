@@ -14,8 +14,9 @@ import msgspec
 from contracts.envelope import digest
 from contracts.errors import SourceError
 from domain.market_data.changes import first_changed_month
+from domain.market_data.deliveries import require_delivery
 from domain.market_data.instruments import read_symbols
-from domain.market_data.normalise import read_lines
+from domain.market_data.normalise import read_lines, read_rows
 from orchestration.base.market import desk_of
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings
@@ -159,10 +160,14 @@ def _first_changed(
 ) -> str | None:
     if before == bars.sha256:
         return None
-    old = None
+    kept = None
     if before is not None and store.path_of(before).exists():
-        old = read_lines(store.get(before))
-    return first_changed_month(read_lines(bars.data), old, months)
+        kept = store.get(before)
+    old = None if kept is None else read_lines(kept)
+    changed = first_changed_month(read_lines(bars.data), old, months)
+    rows_before = None if kept is None else read_rows(kept)
+    require_delivery(bars.data, read_rows(bars.data), rows_before)
+    return changed
 
 
 def _ingested(settings: Settings) -> dict[str, str]:

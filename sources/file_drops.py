@@ -34,12 +34,15 @@ def make_drop(source: str, name: str, data: bytes) -> RawDrop:
     """Wrap received bytes, refusing an empty or absurdly large file."""
     if not data.strip():
         raise SourceError(
-            f"{name} from {source} is empty.", remedy="ask the vendor to send it again"
+            f"{name} from {source} is empty.",
+            remedy="ask the vendor to send it again",
+            rule="empty_file",
         )
     if len(data) > DROP_BYTES_MAX:
         raise SourceError(
             f"{name} from {source} has {len(data)} bytes, the limit is {DROP_BYTES_MAX}.",
             remedy="split it by date",
+            rule="oversized_file",
         )
     return RawDrop(source, name, hashlib.sha256(data).hexdigest(), data)
 

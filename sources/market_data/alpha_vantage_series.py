@@ -158,6 +158,7 @@ def _series(drop: RawDrop, place: _Place) -> _Pairs:
         raise SourceError(
             f"{drop.name} has {', '.join(top)[:120]!r}, without 'Meta Data' and {label!r}.",
             remedy="check that the vendor has not changed the layout; then extend the adapter",
+            rule="changed_header",
         )
     said = {re.sub(r"^\d+\. ", "", name): value for name, value in about}
     symbol, zone = str(said.get("Symbol", "")), said.get("Time Zone")
@@ -165,5 +166,6 @@ def _series(drop: RawDrop, place: _Place) -> _Pairs:
         raise SourceError(
             f"{drop.name} is about {symbol[:40]!r} in the zone {str(zone)[:40]!r}.",
             remedy=f"expected {place.symbol!r} in {_ZONES[0]}; fetch it again",
+            rule=None if zone in _ZONES else "changed_time_zone",
         )
     return series

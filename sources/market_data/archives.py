@@ -43,7 +43,9 @@ def sole_zip_member(data: bytes, *, bytes_max: int) -> tuple[str, bytes]:
     except _UNREADABLE as error:
         raise _refused(f"The zip cannot be read: {error}.") from error
     if len(found) > bytes_max:
-        raise _refused(f"{member.filename[:80]!r} unpacks to more than {bytes_max} bytes.")
+        raise _refused(
+            f"{member.filename[:80]!r} unpacks to more than {bytes_max} bytes.", "oversized_file"
+        )
     return member.filename, found
 
 
@@ -63,7 +65,7 @@ def tar_gz_member(data: bytes, name: str, *, bytes_max: int) -> bytes:
     except zlib.error as error:
         raise _refused(f"The archive is no gzip: {error}.") from error
     if len(plain) > bytes_max:
-        raise _refused(f"The archive unpacks to more than {bytes_max} bytes.")
+        raise _refused(f"The archive unpacks to more than {bytes_max} bytes.", "oversized_file")
     if not inflater.eof or inflater.unused_data:
         raise _refused("The gzip is cut off, or something follows it.")
     found = []
@@ -92,5 +94,5 @@ def _require_harmless(member: tarfile.TarInfo, count: int) -> None:
         raise _refused(f"The tar's {member.name[:80]!r} leaves its directory.")
 
 
-def _refused(message: str) -> SourceError:
-    return SourceError(message, remedy="ask the vendor to send it again")
+def _refused(message: str, rule: str = "broken_archive") -> SourceError:
+    return SourceError(message, remedy="ask the vendor to send it again", rule=rule)

@@ -12,18 +12,23 @@ from typing import NamedTuple
 
 import polars as pl
 
+from contracts.clock import utc_datetime
 from contracts.envelope import digest
 from contracts.errors import SourceError
+from domain.market_data.deliveries import require_delivery
 from domain.market_data.normalise import Normalised, coverage_of, normalise
 from domain.market_data.revisions import BarHistory, Delivery, as_of, nothing_known, revise
 from domain.market_data.sessions import SessionTimes
-from sources.file_drops import DropStore, make_drop
+from domain.market_data.vendor_reconciliation import prefer
+from sources.file_drops import DropStore, RawDrop, make_drop
 from sources.market_data.frames import DAILY, QUARANTINE
 from sources.market_data.protocol import MarketDataSource
 from sources.market_data.receipts import Receipt
 
 # What a kept history rests on apart from the drops: other logic reads them all again.
 LOGIC_VERSION = "daily-1"
+# The line of a row that is about the file as a whole.
+WHOLE_FILE = 0
 # Rows outside are no prices of a stock exchange, and the calendars know no more.
 FIRST_DAY, LAST_DAY = dt.date(1900, 1, 1), dt.date(2099, 12, 31)
 
@@ -34,8 +39,8 @@ Calendar = Callable[[dt.date, dt.date], Sequence[SessionTimes]]
 class DailyHistory(NamedTuple):
     """All revisions of a source, and the lines of its files that no computation may use.
 
-    ``quarantine`` has the lines of each file's newest version, with ``drop_name``; a drop that
-    cannot be read at all is one row of it, line 0.
+    ``quarantine`` has the lines of each file's
+    newest version, with ``drop_name``; a drop that is refused as a whole is one row of it, line 0.
     """
 
     revisions: pl.DataFrame
@@ -67,24 +72,24 @@ def daily_history(
         return None
     states = _states(source, daily)
     n_read, history, quarantine = _resumed(kept, states)
+    refused = set(quarantine.filter(source_seq=WHOLE_FILE)["raw_sha256"])
     for number in range(n_read, len(daily)):
         receipt = daily[number]
-        written_ns = source.written_ns(receipt.name)
-        delivery = Delivery(
-            number=number + 1,
-            name=receipt.name,
-            known_ns=receipt.received_ns if written_ns is None else written_ns,
-            # What the vendor dated itself was known then, also of its first drop.
-            is_initial=written_ns is None and receipt.received_ns == daily[0].received_ns,
-        )
-        bars, refused, closes_ns = _read(source, receipt, store, calendar)
-        history = revise(history or nothing_known(bars), bars, delivery, closes_ns)
-        refused = refused.with_columns(pl.lit(receipt.name).alias("drop_name"))
-        if quarantine is not None:
-            refused = pl.concat([quarantine.filter(pl.col("drop_name") != receipt.name), refused])
-        quarantine = refused
-    if history is None or quarantine is None:
-        raise SourceError("A history was kept in part.", remedy=f"delete {kept}")
+        accepted = [row for row in daily[:number] if row.sha256 not in refused]
+        found = _read(source, receipt, _before(source, receipt, accepted), store, calendar)
+        lines = found.quarantine.with_columns(pl.lit(receipt.name).alias("drop_name"))
+        if found.bars is None:
+            # What it may have meant to change stays as it was.
+            refused.add(receipt.sha256)
+        else:
+            history = revise(
+                history, found.bars,
+                _delivery(source, receipt, number + 1, daily[0]), found.closes_ns,
+            )  # fmt: skip
+            quarantine = quarantine.filter(
+                (pl.col("drop_name") != receipt.name) | (pl.col("source_seq") == WHOLE_FILE)
+            )
+        quarantine = pl.concat([quarantine, lines])
     if n_read < len(daily):
         _keep(kept, states[-1], history, quarantine)
     return DailyHistory(history.revisions, quarantine)
@@ -118,34 +123,81 @@ def known_at(
         one.quarantine.filter(closed.fill_null(value=True)).drop("drop_name")
         for one in histories.values()
     )
-    bars = as_of(revisions, instant).drop("revision", "withdrawn", "delivery", "drop_name")
+    said = as_of(revisions, instant).drop("revision", "withdrawn", "delivery", "drop_name")
+    by_source = {name: said.filter(pl.col("source") == name) for name in histories}
+    bars = prefer(by_source, list(histories))
     return Normalised(bars, quarantine, coverage_of(bars, quarantine, sessions)), revisions
 
 
+class _Read(NamedTuple):
+    """A drop's usable bars, None where it is refused; its other lines; its sessions' closes."""
+
+    bars: pl.DataFrame | None
+    quarantine: pl.DataFrame
+    closes_ns: dict[dt.date, int]
+
+
 def _read(
-    source: MarketDataSource, receipt: Receipt, store: DropStore, calendar: Calendar
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[dt.date, int]]:
-    """Return a drop's usable bars, its other lines, and the closes of its sessions."""
-    drop = make_drop(receipt.source, receipt.name, store.get(receipt.sha256))
-    rows, unreadable = pl.DataFrame(schema=DAILY), pl.DataFrame(schema=QUARANTINE)
+    source: MarketDataSource, receipt: Receipt, before: Receipt | None, store: DropStore,
+    calendar: Calendar,
+) -> _Read:  # fmt: skip
+    drop = _drop(receipt, store)
     try:
         _, rows, unreadable = source.read(drop)
+        if before is not None:
+            require_delivery(None, rows, source.read(_drop(before, store)).rows)
     except SourceError as error:
-        unreadable = pl.DataFrame(
-            [{
-                "source_seq": 0, "reason": "unreadable_file", "raw": error.message,
-                "source": drop.source, "raw_sha256": drop.sha256,
-            }],
-            schema=QUARANTINE,
-        )  # fmt: skip
+        whole = {"source_seq": WHOLE_FILE, "reason": rule_of(error), "raw": error.message,
+                 "source": drop.source, "raw_sha256": drop.sha256}  # fmt: skip
+        return _Read(None, pl.DataFrame([whole], schema=QUARANTINE), {})
     times = _sessions_around(rows, calendar)
     judged = normalise(
         rows, source=drop.source, sha256=drop.sha256,
         sessions=pl.Series("session", [entry.session for entry in times], dtype=pl.Date),
         volume_unit_shares=source.volume_unit_shares, price_basis=source.price_basis,
+        received=_written_day(source, receipt),
     )  # fmt: skip
     refused = pl.concat([unreadable, judged.quarantine.select(list(QUARANTINE))])
-    return judged.bars, refused, {entry.session: entry.close_ns for entry in times}
+    return _Read(judged.bars, refused, {entry.session: entry.close_ns for entry in times})
+
+
+def rule_of(error: SourceError) -> str:
+    """Return the rule that a whole file breaks: one of its own, or that it cannot be read."""
+    return error.rule or "unreadable_file"
+
+
+def _drop(receipt: Receipt, store: DropStore) -> RawDrop:
+    return make_drop(receipt.source, receipt.name, store.get(receipt.sha256))
+
+
+def _before(
+    source: MarketDataSource, receipt: Receipt, accepted: Sequence[Receipt]
+) -> Receipt | None:
+    """Return the drop with which this one is to be compared: its last version, or the day before.
+
+    Files that only share a source may be of any size.
+    """
+    dated = source.written_ns(receipt.name) is not None
+    alike = [row for row in accepted if dated or row.name == receipt.name]
+    return alike[-1] if alike else None
+
+
+def _delivery(source: MarketDataSource, receipt: Receipt, number: int, first: Receipt) -> Delivery:
+    written_ns = source.written_ns(receipt.name)
+    return Delivery(
+        number=number,
+        name=receipt.name,
+        known_ns=receipt.received_ns if written_ns is None else written_ns,
+        # What the vendor dated itself was known then, also of its first drop.
+        is_initial=written_ns is None and receipt.received_ns == first.received_ns,
+    )
+
+
+def _written_day(source: MarketDataSource, receipt: Receipt) -> dt.date | None:
+    """Return the day of writing. The one of receipt is the platform's, which may be in a replay."""
+    written_ns = source.written_ns(receipt.name)
+    # An instant that ends a day is midnight of the next one.
+    return None if written_ns is None else utc_datetime(written_ns - 1).date()
 
 
 def _sessions_around(rows: pl.DataFrame, calendar: Calendar) -> Sequence[SessionTimes]:
@@ -172,31 +224,31 @@ def _states(source: MarketDataSource, receipts: Sequence[Receipt]) -> list[str]:
     return states
 
 
-def _resumed(
-    kept: Path, states: Sequence[str]
-) -> tuple[int, BarHistory | None, pl.DataFrame | None]:
+def _resumed(kept: Path, states: Sequence[str]) -> tuple[int, BarHistory, pl.DataFrame]:
     """Return how many drops the newest kept history that fits has read, and that history."""
     for number in range(len(states), 0, -1):
         place = kept / states[number - 1]
         if not place.is_dir():
             continue
         try:
-            frames = [pl.read_parquet(place / f"{name}.parquet") for name in _FILES]
-        except (OSError, pl.exceptions.PolarsError):
+            frames = {path.stem: pl.read_parquet(path) for path in place.glob("*.parquet")}
+            quarantine = frames.pop("quarantine")
+            return number, BarHistory(**frames), quarantine
+        except (OSError, KeyError, TypeError, pl.exceptions.PolarsError):
             # Forgotten by another process, or damaged: it is read again from the drops.
             continue
-        return number, BarHistory(frames[0], frames[1]), frames[2]
-    return 0, None, None
-
-
-_FILES = ("revisions", "newest", "quarantine")
+    nothing = normalise(
+        pl.DataFrame(schema=DAILY), source="", sha256="", sessions=pl.Series(dtype=pl.Date)
+    ).bars
+    return 0, nothing_known(nothing), pl.DataFrame(schema=QUARANTINE | {"drop_name": pl.String})
 
 
 def _keep(kept: Path, state: str, history: BarHistory, quarantine: pl.DataFrame) -> None:
     """Keep a history under its state, whole or not at all, and forget those before it."""
     kept.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=kept, prefix="new-"))
-    for name, frame in zip(_FILES, (*history, quarantine), strict=True):
+    frames = {"quarantine": quarantine} | history._asdict()
+    for name, frame in frames.items():
         frame.write_parquet(temporary / f"{name}.parquet")
     with contextlib.suppress(OSError):
         # Another process kept the same: the same inputs give the same history.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
+
 from contracts.errors import ConfigurationError
-from sources.file_drops import DropStore
+from sources.file_drops import DropStore, make_drop
 from sources.market_data.configuration import SourceConfig, read_daily_order, read_sources
 from sources.market_data.daily import Calendar, DailyHistory, daily_history
 from sources.market_data.embedded import VendorFiles
@@ -78,6 +80,20 @@ class Desk:
         """Return all that came from the configured sources and from those of the daily bars."""
         names = dict.fromkeys((*self.daily_order, *self.configured))
         return [row for name in names for row in self.receipts(name).rows()]
+
+    def texts_of(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """Return the vendors' lines of some bars: raw_sha256, source_seq, raw."""
+        wanted = bars.select("raw_sha256", "source_seq").unique()
+        found = [pl.DataFrame(schema=wanted.schema | {"raw": pl.String})]
+        for receipt in self.received():
+            lines = wanted.filter(pl.col("raw_sha256") == receipt.sha256)
+            if lines.is_empty():
+                continue
+            drop = make_drop(receipt.source, receipt.name, self.store.get(receipt.sha256))
+            rows = self.source(receipt.source).read(drop).rows
+            texts = rows.select(pl.col("line").alias("source_seq"), "raw")
+            found.append(lines.join(texts, on="source_seq"))
+        return pl.concat(found).unique(["raw_sha256", "source_seq"])
 
     def daily(self, calendar: Calendar) -> dict[str, DailyHistory]:
         """Return what the sources of the daily bars have said, the preferred one first."""

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from contracts.errors import SourceError
+from domain.market_data.intraday_rules import crossed_book
 from domain.market_data.normalise import HEADER
+from domain.market_data.quality import any_broken, first_broken, require_rules
 from sources.file_drops import RawDrop
 from sources.market_data.protocol import Kind, Reading
 
@@ -29,7 +31,7 @@ _TICK = {"exchange": pl.String, "conditions": pl.String, "suspicious": pl.Boolea
 Schema = dict[str, type[pl.DataType]]
 DAILY: Schema = {
     "line": pl.Int64, "raw": pl.String, "field_count": pl.Int64, "date": pl.String,
-    "symbol": pl.String, **dict.fromkeys((*_OHLC, "volume"), pl.Float64),
+    "symbol": pl.String, "session": pl.Date, **dict.fromkeys((*_OHLC, "volume"), pl.Float64),
 }  # fmt: skip
 # Volumes and sizes are floats: one vendor in two writes `100.0`.
 BAR: Schema = {**_WHERE, **_SPAN, **dict.fromkeys((*_OHLC, "volume"), pl.Float64)}
@@ -45,6 +47,9 @@ QUARANTINE: Schema = {
     "source_seq": pl.Int64, "symbol": pl.String, "session": pl.Date, "reason": pl.String,
     "raw": pl.String, "source": pl.String, "raw_sha256": pl.String,
 }  # fmt: skip
+
+# Names that no vendor's column has.
+_REST, _ALL = "\x00rest", "\x00all"
 
 # A rule's name, and where it is broken.
 Rules = Sequence[tuple[str, pl.Expr]]
@@ -70,6 +75,7 @@ def split_lines(data: bytes, *, first_line: int = 1) -> pl.DataFrame:
         raise SourceError(
             f"The file has {len(pieces)} lines, the limit is {LINES_MAX}.",
             remedy="split it by date",
+            rule="oversized_file",
         )
     try:
         data.decode()
@@ -95,17 +101,19 @@ def _is_utf8(piece: bytes) -> bool:
 
 def with_fields(lines: pl.DataFrame, names: Sequence[str], separator: str = ",") -> pl.DataFrame:
     """Add a line's fields as text under the given names, and ``n_fields``; quotes mean nothing."""
-    return (
-        lines.with_columns(pl.col("raw").str.split(separator).alias("fields"))
-        .with_columns(
-            pl.col("fields").list.len().cast(pl.Int64).alias("n_fields"),
-            *(
-                pl.col("fields").list.get(i, null_on_oob=True).str.strip_chars().alias(name)
-                for i, name in enumerate(names)
-            ),
-        )
-        .drop("fields")
+    raw, n = pl.col("raw"), len(names)
+    # What follows the last name stays out: `n_fields` tells of it.
+    parted = raw.str.split_exact(separator, n).struct.rename_fields([*names, _REST])
+    counted = raw.str.count_matches(separator, literal=True).cast(pl.Int64) + 1
+    found = (
+        lines.drop(*names, "n_fields", strict=False)
+        .with_columns(counted.alias("n_fields"), parted.alias(_ALL))
+        .unnest(_ALL)
+        .drop(_REST)
     )
+    # Looking for white space once is quicker than stripping each field of each line.
+    spaced = lines["raw"].str.contains(r"[\s\x1c-\x1f]").any()
+    return found.with_columns(pl.col(*names).str.strip_chars()) if spaced else found
 
 
 def layout_rules(n_fields: int) -> Rules:
@@ -117,14 +125,14 @@ def layout_rules(n_fields: int) -> Rules:
 
 
 def number(name: str, *, scale: float = 1, of: pl.Expr | None = None) -> pl.Expr:
-    """Return a column as a number divided by ``scale``, null where it is none or infinite.
+    """Return a column as a number divided by ``scale``, null where it is none or NaN.
 
     ``of`` is what is read, the column of that name without it.
     """
     found = (pl.col(name) if of is None else of).cast(pl.Float64, strict=False)
     if scale != 1:
         found = found.map_batches(lambda series: _quotient(series, scale))
-    return pl.when(found.is_finite()).then(found).alias(name)
+    return pl.when(found.is_not_nan()).then(found).alias(name)
 
 
 def _quotient(series: pl.Series, scale: float) -> pl.Series:
@@ -134,8 +142,13 @@ def _quotient(series: pl.Series, scale: float) -> pl.Series:
 
 
 def missing(*names: str) -> pl.Expr:
-    """Return whether any of the columns is null."""
-    return pl.any_horizontal(pl.col(*names).is_null())
+    """Return whether any of the columns is null, or infinite."""
+    return ~pl.all_horizontal(pl.col(*names).is_finite().fill_null(value=False))
+
+
+def infinite(*names: str) -> pl.Expr:
+    """Return whether any of the columns is infinite; null is not."""
+    return pl.any_horizontal(pl.col(*names).is_infinite().fill_null(value=False))
 
 
 def new_york_ns(naive: pl.Expr) -> pl.Expr:
@@ -161,32 +174,43 @@ def sift(drop: RawDrop, kind: Kind, typed: pl.DataFrame, rules: Rules) -> Readin
     typed : pl.DataFrame
         One row per line, with ``line``, ``raw``, ``symbol`` and ``session``.
     rules : sequence of (str, pl.Expr)
-        Null counts as broken.
+        Of the catalogue in ``domain.market_data.quality``. Null counts as broken.
+
+    Raises
+    ------
+    ContractError
+        When a rule is not of the catalogue.
     """
-    reason = pl.coalesce(
-        *(pl.when(broken.fill_null(value=True)).then(pl.lit(name)) for name, broken in rules),
-        pl.lit(None, pl.String),
-    )
-    judged = typed.with_columns(reason.alias("reason"))
-    quarantine = judged.filter(pl.col("reason").is_not_null()).select(
+    rules = (*rules, *crossed_book(typed.columns))
+    require_rules(name for name, _ in rules)
+    broken = typed.select(any_broken(rules)).to_series()
+    refused = typed.filter(broken).with_columns(first_broken(rules).alias("reason"))
+    quarantine = refused.select(
         pl.col("line").alias("source_seq"), "symbol", "session", "reason", "raw",
         pl.lit(drop.source).alias("source"), pl.lit(drop.sha256).alias("raw_sha256"),
     )  # fmt: skip
     extra = [name for name in typed.columns if name.startswith(("adj_", "dividend_", "split_"))]
-    rows = judged.filter(pl.col("reason").is_null()).select(*schema_of(kind), *extra)
+    rows = (typed.filter(~broken) if refused.height else typed).select(*schema_of(kind), *extra)
     return Reading(kind, rows, quarantine)
 
 
 def sift_daily(drop: RawDrop, typed: pl.DataFrame, rules: Rules = ()) -> Reading:
     """Part daily rows, whose ``session``, prices and volume are null where they are unreadable."""
-    daily = typed.with_columns(
-        pl.col("session").dt.strftime("%Y%m%d").alias("date"),
+    # Few days are spelled, whatever the number of rows.
+    days = typed.select(pl.col("session").unique()).with_columns(
+        pl.col("session").dt.strftime("%Y%m%d").alias("date")
+    )
+    dated = typed.drop("date", strict=False).join(
+        days, on="session", how="left", maintain_order="left"
+    )
+    daily = dated.with_columns(
         # What the normaliser counts: a line of the layout has all that it needs.
         pl.lit(len(HEADER), pl.Int64).alias("field_count"),
     )
     broken = (
         *rules,
         ("unreadable_date", pl.col("session").is_null()),
+        ("infinite", infinite(*_OHLC, "volume")),
         ("not_a_number", missing(*_OHLC, "volume")),
     )
     return sift(drop, "bar_1d", daily, broken)
@@ -210,4 +234,5 @@ def require_columns(found: Sequence[str], wanted: Mapping[str, str], what: str) 
             f"{what} has the columns {', '.join(found)[:300]!r}, without (or twice) "
             f"{', '.join(wrong)}.",
             remedy="check that the vendor has not changed the layout; then map its `columns`",
+            rule="changed_header",
         )

@@ -166,6 +166,7 @@ class HttpClient:
                 raise SourceError(
                     f"{self.url.host} answers with more than {limit} bytes.",
                     remedy="ask for less, or raise `bytes_max`",
+                    rule="oversized_file",
                 )
             if time.monotonic() > deadline_s:
                 raise VendorUnavailableError(

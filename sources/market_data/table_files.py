@@ -128,6 +128,7 @@ class CsvSource(_TableSource):
             raise SourceError(
                 f"The first line of {drop.name} is empty, a header is expected.",
                 remedy="ask the vendor to send it again",
+                rule="changed_header",
             )
         header = [name.strip() for name in lines["raw"][0].split(separator)]
         require_columns(header, self.config.mapping, drop.name)
@@ -158,7 +159,9 @@ class ParquetSource(_TableSource):
         mapping = self.config.mapping
         _require_modest(drop, self.config.bytes_max, mapping)
         try:
-            table = pl.read_parquet(io.BytesIO(drop.data), columns=list(mapping.values()))
+            table = pl.read_parquet(
+                io.BytesIO(drop.data), columns=list(dict.fromkeys(mapping.values()))
+            )
             found = table.select(pl.col(theirs).alias(name) for name, theirs in mapping.items())
             text = pl.concat_str(
                 *(pl.col(name).cast(pl.String).fill_null("") for name in found.columns),
@@ -183,6 +186,7 @@ class ParquetSource(_TableSource):
             raise SourceError(
                 f"The column {self.config.columns.date!r} has the type {dtype}.",
                 remedy="map `columns.date` to a date, a timestamp or text",
+                rule="changed_header",
             )
         return date.cast(pl.Date).alias("session")
 
@@ -207,6 +211,7 @@ def _require_modest(drop: RawDrop, bytes_max: int, mapping: dict[str, str]) -> N
             f"{drop.name} unpacks to {about.num_rows} rows and {sum(groups)} bytes, the limits "
             f"are {ROWS_MAX} and {bytes_max}.",
             remedy="split it by date",
+            rule="oversized_file",
         )
     require_columns(columns, mapping, drop.name)
 
@@ -215,4 +220,5 @@ def _no_parquet(drop: RawDrop, error: BaseException) -> SourceError:
     return SourceError(
         f"{drop.name} cannot be read as Parquet: {str(error)[:200]}.",
         remedy="ask the vendor to send it again",
+        rule="broken_archive",
     )

@@ -89,7 +89,7 @@ def test_a_setting_that_does_not_fit_is_named(tmp_path, vendor, name, value, mes
 @pytest.mark.slow
 def test_bad_rows_are_set_aside_with_a_reason_and_the_rest_goes_on(tmp_path):
     bad = {
-        "20100104,BAD,-1,2,1,1,100": "price_not_positive",
+        "20100104,BAD,-1,2,1,1,100": "price_negative",
         "20100105,BAD,nan,2,1,1,100": "not_a_number",
         "20100106,BAD,1,2,1,1,100": "duplicate",
         "20100106,BAD,1,3,1,1,100": "duplicate",

@@ -72,6 +72,13 @@ FAULTS = {
     "a day off the calendar": ({"session": dt.date(2010, 8, 21)}, "calendar", IN_SET),
     "a bar of another month": ({"month": "2010-07-01"}, "calendar", IN_SET),
     "no close": ({"close": None}, "nulls", GIVEN),
+    "a flag that is none": ({"quality_flags": "jump,looks_odd"}, "quality", MATCHES),
+    "a turnover that no share has": ({"volume_shares": 10**10}, "quality", BETWEEN),
+    "a bar known on another day": (
+        {"knowledge_time": dt.datetime(2010, 9, 30, tzinfo=dt.UTC)},
+        "calendar",
+        BETWEEN,
+    ),
 }
 
 
@@ -107,6 +114,28 @@ def test_cents_and_lots_are_found(suite, month):
     )
     found = {check for check, _, _ in failed(suite.run({MONTH: (bars, month[1])})[MONTH])}
     assert {"levels", "volume"} <= found
+
+
+def test_pence_for_pounds_are_found(suite, month):
+    # The second bar of the first name: its own step, and the one back.
+    second = pl.int_range(pl.len()) == 1
+    bars = month[0].sort("instrument_id", "session").with_columns(
+        pl.when(second).then(pl.col(n) * 100).otherwise(pl.col(n)).alias(n)
+        for n in ("open", "high", "low", "close")
+    )  # fmt: skip
+    assert ("quality", BETWEEN, 2) in failed(suite.run({MONTH: (bars, month[1])})[MONTH])
+
+
+def test_a_month_of_jumps_is_no_market(suite, month):
+    jumping = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("jump"))
+    bars = month[0].with_columns(jumping.otherwise(pl.lit("")).alias("quality_flags"))
+    found = failed(suite.run({MONTH: (bars, month[1])})[MONTH])
+    assert [(check, kind) for check, kind, _ in found] == [("quality", BETWEEN)]
+
+
+def test_two_currencies_in_a_month_are_found(suite, month):
+    found = failed(suite.run({MONTH: (planted(month[0], currency="GBX"), month[1])})[MONTH])
+    assert ("quality", "expect_column_unique_value_count_to_be_between", 0) in found
 
 
 def test_empty_fails_where_bars_are_expected_and_only_there(suite, month):

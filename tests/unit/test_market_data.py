@@ -34,10 +34,10 @@ def judge(*lines):
         ("2010-01-04,AAPL,10,11,9,10.5,100", "unreadable_date"),
         ("20100104,aapl,10,11,9,10.5,100", "unknown_symbol"),
         ("20100104,AAPL,NaN,11,9,10.5,100", "not_a_number"),
-        ("20100104,AAPL,10,inf,9,10.5,100", "not_a_number"),
+        ("20100104,AAPL,10,inf,9,10.5,100", "infinite"),
         ("20100104,AAPL,,11,9,10.5,100", "not_a_number"),
-        ("20100104,AAPL,10,11,-9,10.5,100", "price_not_positive"),
-        ("20100104,AAPL,0,11,0,10.5,100", "price_not_positive"),
+        ("20100104,AAPL,10,11,-9,10.5,100", "price_negative"),
+        ("20100104,AAPL,0,11,0,10.5,100", "price_zero"),
         ("20100104,AAPL,10,11,9,10.5,-1", "volume_negative"),
         ("20100103,AAPL,10,11,9,10.5,100", "not_a_session"),
         ("20100104,AAPL,10,9,11,10,100", "high_below_low"),
@@ -51,10 +51,28 @@ def test_each_defect_is_quarantined_with_its_reason(line, reason):
     assert result.bars.height == 1
 
 
-def test_both_rows_of_a_duplicate_are_set_aside():
-    result = judge(GOOD, GOOD, "20100105,AAPL,10,11,9,10.5,100")
+def test_both_rows_of_a_contradiction_are_set_aside():
+    result = judge(GOOD, GOOD.replace("10.5", "10.6"), "20100105,AAPL,10,11,9,10.5,100")
     assert result.quarantine["reason"].to_list() == ["duplicate", "duplicate"]
     assert result.bars.height == 1
+
+
+def test_the_first_of_equal_rows_is_kept():
+    result = judge(GOOD, GOOD, "20100105,AAPL,10,11,9,10.5,100")
+    assert result.quarantine.select("source_seq", "reason").rows() == [(3, "duplicate_exact")]
+    assert result.bars["source_seq"].to_list() == [2, 4]
+
+
+def test_rows_after_the_last_session_asked_for_are_counted_and_not_judged():
+    later = "20100106,AAPL,nan,11,9,10.5,100"
+    assert judge(GOOD, later).n_later == 1
+    assert judge(GOOD, later).quarantine.is_empty()
+
+
+def test_any_byte_may_stand_in_a_line():
+    every = bytes(code for code in range(1, 256) if code not in (10, 13)).decode("latin-1")
+    result = judge(GOOD, every)
+    assert result.quarantine["raw"].to_list() == [every]
 
 
 def test_a_good_row_becomes_a_bar_in_shares_with_its_line():
