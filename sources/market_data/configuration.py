@@ -37,8 +37,10 @@ def read_sources(path: Path) -> dict[str, SourceConfig]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _misfit(path, str(error)) from None
     tables = found.pop("sources", {})
+    # Read by `sources.reference_data.configuration`.
+    found.pop("reference", None)
     if found or not isinstance(tables, dict):
-        raise _misfit(path, "it holds something else than tables [sources.<name>]")
+        raise _misfit(path, "it holds something else than [sources.<name>] and [reference]")
     return {name: _config(path, name, table) for name, table in tables.items()}
 
 
