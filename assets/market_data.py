@@ -5,14 +5,13 @@ import polars as pl
 
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
-from domain.market_data.instruments import instrument_master, read_symbols
 from domain.market_data.normalise import normalise, read_rows, with_knowledge_time
-from domain.market_data.reference import ACTIONS, with_permanent_ids
+from domain.market_data.reference import actions_of, with_permanent_ids
 from domain.reporting.charts import quarantine_by_reason, to_png
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore
+from sources.file_drops import EMBEDDED_BARS, DropStore
 from sources.file_drops import vendor_drops as read_vendor_drops
 
 LOGIC_VERSION = "normalise-1"
@@ -43,20 +42,6 @@ def market_data_assets(
             | {"size_bytes": [len(drop.data) for drop in drops]}
         )
 
-    @lake_asset(
-        "01", "instruments", primary_key=["instrument_id"], kinds={"polars"},
-        description="One row is one instrument with its first symbol, name, sector and "
-        "industry; `unknown` where the vendor does not say. Grain: instrument. Consumers: "
-        "06, 07, 09.",
-        ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
-    )  # fmt: skip
-    def instruments(vendor_drops: pl.DataFrame) -> pl.DataFrame:
-        bars, symbols = (
-            store.get(vendor_drops.row(by_predicate=pl.col("name") == name, named=True)["sha256"])
-            for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
-        )
-        return instrument_master(read_rows(bars), read_symbols(symbols))
-
     outs = {
         "bars": spec(
             "01", "bars", primary_key=["instrument_id", "session"], kinds={"polars"},
@@ -79,11 +64,14 @@ def market_data_assets(
     @lake_assets(
         "daily_bars",
         outs=outs,
-        ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
+        ins={
+            "vendor_drops": dg.AssetIn(["market_data", "vendor_drops"]),
+            "spells": dg.AssetIn(["market_data", "symbol_spells"]),
+        },
         months=months,
     )
     def daily_bars(
-        context: dg.AssetExecutionContext, vendor_drops: pl.DataFrame
+        context: dg.AssetExecutionContext, vendor_drops: pl.DataFrame, spells: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         keys = list(context.partition_keys)
         drop = vendor_drops.row(by_predicate=pl.col("name") == EMBEDDED_BARS, named=True)
@@ -95,7 +83,7 @@ def market_data_assets(
         ).in_months(keys, first=keys[0] == months.get_first_partition_key())
         closes_ns = {entry.session: entry.close_ns for entry in settings.session_times()}
         bars = with_event_ids(
-            with_knowledge_time(with_permanent_ids(known.bars), closes_ns),
+            with_knowledge_time(with_permanent_ids(known.bars, spells), closes_ns),
             event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
             inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
@@ -110,12 +98,17 @@ def market_data_assets(
         description="One row is one bar with its forward adjustment factor: a new corporate "
         "action never changes a past row. `event_id` is the bar's; `history_digest` chains "
         "all bars up to it. Grain: instrument, session. Consumers: 03, 04, 06, 07.",
-        ins={"bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY)},
+        ins={
+            "bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY),
+            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+        },
         months=months,
     )  # fmt: skip
-    def adjusted_bars(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
-        adjusted = with_gaps(forward_adjusted(bars, ACTIONS), settings.sessions())
+    def adjusted_bars(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, actions: pl.DataFrame
+    ) -> pl.DataFrame:
+        adjusted = with_gaps(forward_adjusted(bars, actions_of(actions)), settings.sessions())
         digested = with_history_digest(adjusted, ["event_id", "factor"])
         return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
-    return [vendor_drops, instruments, daily_bars, adjusted_bars]
+    return [vendor_drops, daily_bars, adjusted_bars]

@@ -14,7 +14,7 @@ from domain.book.policy import BookPolicy
 from domain.book.state import BookState
 from domain.cash_management.chart import OPENING, account_in
 from domain.event_views import ViewContext, events_of
-from domain.market_data.reference import ACTIONS
+from domain.market_data.reference import actions_of
 from domain.trade_execution.handoff import (
     decisions_to_issue,
     require_inputs,
@@ -75,6 +75,7 @@ def trade_execution_assets(
             "bars": dg.AssetIn(["market_data", "bars"]),
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "evaluations": dg.AssetIn(["market_prediction", "evaluations"]),
+            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
         },
         # The live ledger must know all earlier fills before it reserves anew.
         deps=[["cash_management", "ledger"]],
@@ -88,6 +89,7 @@ def trade_execution_assets(
         bars: pl.DataFrame,
         signals: pl.DataFrame,
         evaluations: pl.DataFrame,
+        actions: pl.DataFrame,
     ) -> pl.DataFrame:
         keys = list(context.partition_keys)
         with ops_store(settings) as store:
@@ -102,7 +104,7 @@ def trade_execution_assets(
             if chosen.height:
                 refuse_rebuilds(context.run.tags)
                 require_inputs(chosen, bars, signals, evaluations)
-                require_no_action(chosen, ACTIONS, settings.next_session())
+                require_no_action(chosen, actions_of(actions), settings.next_session())
                 require_settled(*earlier_fates(store, settings))
                 attestations = attest(judge, settings, keys[-1], primary_keys)
                 store.attest(attestations)

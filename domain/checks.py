@@ -6,7 +6,7 @@ Dagster's blocking checks and the attestations that a hand-off needs call the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 import polars as pl
@@ -23,6 +23,9 @@ RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
 SESSION_COMPLETENESS_MIN = 0.5
 # The embedded year quarantines 0.06 % of its lines.
 QUARANTINED_MAX = 0.05
+# What an order may rest on; a backtest may rest on any basis, and its report says so.
+RAW_ONLY = ("raw",)
+ANY_BASIS = ("raw", "split_adjusted", "total_return")
 PROBABILITY_TOLERANCE = 1e-6
 WEIGHT_TOLERANCE = 1e-9
 
@@ -64,7 +67,12 @@ def _duplicates(frame: pl.DataFrame, *key: str) -> int:
 
 
 def check_bars(
-    bars: pl.DataFrame, quarantine: pl.DataFrame, coverage: pl.DataFrame, partition: str
+    bars: pl.DataFrame,
+    quarantine: pl.DataFrame,
+    coverage: pl.DataFrame,
+    partition: str,
+    *,
+    bases: Collection[str] = RAW_ONLY,
 ) -> Verdict:
     """Judge one month of bars: keys, prices, calendar, completeness, share of quarantined lines.
 
@@ -72,6 +80,8 @@ def check_bars(
     ----------
     bars, quarantine, coverage : pl.DataFrame
         The month's rows of the three tables of workflow 01.
+    bases : collection of str
+        The price bases that may be: only a book that never trades may rest on adjusted prices.
     """
     prices = pl.concat_list("open", "high", "low", "close")
     usual = coverage.filter(~pl.col("missing"))["n_bars"].median()
@@ -93,7 +103,7 @@ def check_bars(
                 | (pl.max_horizontal("open", "close") > pl.col("high")),
             ),
         ),
-        ("not_raw_basis", _count(bars, pl.col("price_basis") != "raw")),
+        ("not_raw_basis", _count(bars, ~pl.col("price_basis").is_in(list(bases)))),
         ("not_a_session", _count(bars, ~pl.col("session").is_in(coverage["session"].implode()))),
         ("no_event_id", _count(bars, pl.col("event_id").str.len_chars() != 64)),
         ("session_half_empty", thin.height),
