@@ -27,7 +27,8 @@ from domain.book.policy import BookPolicy
 from domain.book.rows import VerdictRow
 from domain.book.simulate import simulated_fills
 from domain.book.state import BookState, differences, opening_of
-from domain.market_data.reference import ACTIONS
+from domain.market_data.membership import members_by_session
+from domain.market_data.reference import actions_of
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
 from orchestration.base.metadata import HISTORY, lake_assets, png_metadata, spec
@@ -125,6 +126,8 @@ def book_assets(
             "instruments": dg.AssetIn(["market_data", "instruments"]),
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "venue_reports": dg.AssetIn(["trade_execution", "venue_reports"], metadata=HISTORY),
+            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+            "membership": dg.AssetIn(["market_data", "index_membership"]),
         },
         months=months,
         # One run of the book at a time: a month opens with what the one before closed with.
@@ -136,6 +139,8 @@ def book_assets(
         instruments: pl.DataFrame,
         signals: pl.DataFrame,
         venue_reports: pl.DataFrame,
+        actions: pl.DataFrame,
+        membership: pl.DataFrame,
     ) -> Iterator[dg.Output[pl.DataFrame]]:
         keys = list(context.partition_keys)
         stored = lake.read(STATES) if lake.exists(STATES) else pl.DataFrame(schema=STATES_SCHEMA)
@@ -144,12 +149,12 @@ def book_assets(
             bars,
             settings.session_times(),
             dict(instruments.select("instrument_id", "sector").iter_rows()),
-            ACTIONS,
-            months=keys,
-            last=settings.last_session(),
+            actions_of(actions),
+            months=keys, last=settings.last_session(),
             go_live=settings.go_live_session,
             capital=capital_of(settings, policy),
-        )
+            members=members_by_session(membership),
+        )  # fmt: skip
         reported = venue_executions(venue_reports)
         fills = executions_from(settings.go_live_session, simulated_fills, reported)
         handed, said = handed_off(settings), kept_verdicts(settings)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -9,16 +10,13 @@ import polars as pl
 from contracts.clock import datetime_ns
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
-from domain.market_data.instruments import NOT_LISTED, instrument_master, read_symbols
-from domain.market_data.normalise import read_rows
-from domain.market_data.reference import ACTIONS, with_permanent_ids
+from domain.market_data.reference import actions_of, with_permanent_ids
 from domain.market_data.series_rules import with_series_rules
 from domain.reporting.charts import quarantine_by_reason, to_png
 from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
 from sources.market_data.daily import known_at
 from sources.market_data.protocol import Refusal, Window
 from sources.market_data.receipts import Receipt
@@ -52,27 +50,6 @@ def market_data_assets(
                 pass
         return _table(desk.received()).unique("sha256", keep="first", maintain_order=True)
 
-    @lake_asset(
-        "01", "instruments", primary_key=["instrument_id"], kinds={"polars"},
-        description="One row is one instrument with its first symbol, name, sector and "
-        "industry; `unknown` where the vendor does not say. Grain: instrument. Consumers: "
-        "06, 07, 09.",
-        ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
-    )  # fmt: skip
-    def instruments(vendor_drops: pl.DataFrame) -> pl.DataFrame:
-        del vendor_drops
-        if not desk.reads_vendor_files:
-            named = pl.concat(
-                history.revisions.select(
-                    "symbol", pl.col("session").dt.strftime("%Y%m%d").alias("date")
-                )
-                for history in desk.daily(settings.times_between).values()
-            )
-            return instrument_master(named, NOT_LISTED)
-        newest = {row.name: row.sha256 for row in desk.receipts(desk.vendor.name).rows()}
-        bars, symbols = (desk.store.get(newest[name]) for name in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
-        return instrument_master(read_rows(bars), read_symbols(symbols))
-
     outs = {
         "bars": spec(
             "01", "bars", primary_key=["instrument_id", "session"], kinds={"polars"},
@@ -103,19 +80,25 @@ def market_data_assets(
     @lake_assets(
         "daily_bars",
         outs=outs,
-        ins={"vendor_drops": dg.AssetIn(["market_data", "vendor_drops"])},
+        ins={
+            "spells": dg.AssetIn(["market_data", "symbol_spells"]),
+            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+        },
+        deps=[["market_data", "vendor_drops"]],
         months=months,
     )
     def daily_bars(
-        context: dg.AssetExecutionContext, vendor_drops: pl.DataFrame
+        context: dg.AssetExecutionContext, spells: pl.DataFrame, actions: pl.DataFrame
     ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        del vendor_drops
         keys = list(context.partition_keys)
         known, revisions = known_at(
             desk.daily(settings.times_between), settings.instant(), settings.sessions()
         )
         judged = with_series_rules(
-            known.with_bars(with_permanent_ids), desk.texts_of, settings.sessions(), ACTIONS
+            known.with_bars(partial(with_permanent_ids, spells=spells)),
+            desk.texts_of,
+            settings.sessions(),
+            actions_of(actions),
         ).in_months(keys, first=keys[0] == months.get_first_partition_key())
         bars = with_event_ids(
             judged.bars,
@@ -126,7 +109,7 @@ def market_data_assets(
         context.add_output_metadata(
             {"chart": png_metadata(to_png(quarantine_by_reason(counts)))}, "quarantine"
         )
-        changed = with_permanent_ids(revisions.filter(pl.col(MONTH_COLUMN).is_in(keys)))
+        changed = with_permanent_ids(revisions.filter(pl.col(MONTH_COLUMN).is_in(keys)), spells)
         return bars, judged.quarantine, judged.coverage, changed
 
     @lake_asset(
@@ -135,15 +118,20 @@ def market_data_assets(
         description="One row is one bar with its forward adjustment factor: a new corporate "
         "action never changes a past row. `event_id` is the bar's; `history_digest` chains "
         "all bars up to it. Grain: instrument, session. Consumers: 03, 04, 06, 07.",
-        ins={"bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY)},
+        ins={
+            "bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY),
+            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+        },
         months=months,
     )  # fmt: skip
-    def adjusted_bars(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
-        adjusted = with_gaps(forward_adjusted(bars, ACTIONS), settings.sessions())
+    def adjusted_bars(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, actions: pl.DataFrame
+    ) -> pl.DataFrame:
+        adjusted = with_gaps(forward_adjusted(bars, actions_of(actions)), settings.sessions())
         digested = with_history_digest(adjusted, ["event_id", "factor"])
         return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
-    return [*received, vendor_drops, instruments, daily_bars, adjusted_bars]
+    return [*received, vendor_drops, daily_bars, adjusted_bars]
 
 
 class Fetch(dg.Config):

@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from domain.identity import with_event_ids
+from domain.market_data.membership import universe_of
 from domain.portfolio_management.attribution import attribute
 from domain.portfolio_management.benchmark import equal_weight_benchmark
 from orchestration.base.metadata import HISTORY, lake_asset
@@ -12,6 +13,7 @@ from orchestration.base.settings import Settings
 
 LOGIC_VERSION = "attribution-1"
 EFFECTS = ("allocation", "selection", "interaction", "cost", "residual")
+MEMBERSHIP = dg.AssetIn(["market_data", "index_membership"])
 HISTORY_OF_BARS = dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)
 
 
@@ -22,12 +24,15 @@ def portfolio_management_assets(
 
     @lake_asset(
         "07", "benchmark", primary_key=["session"], kinds={"polars"}, months=months,
-        ins={"bars": HISTORY_OF_BARS},
+        ins={"bars": HISTORY_OF_BARS, "membership": MEMBERSHIP},
         description="One row is the equal-weight, point-in-time benchmark at a session's close, "
         "before costs. Grain: session. Units: level from 1, fractions. Consumers: 07, 09.",
     )  # fmt: skip
-    def benchmark(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
-        computed = equal_weight_benchmark(bars, settings.sessions())
+    def benchmark(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, membership: pl.DataFrame
+    ) -> pl.DataFrame:
+        members, _ = universe_of(membership)
+        computed = equal_weight_benchmark(bars, settings.sessions(), members)
         return computed.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
     @lake_asset(
@@ -36,6 +41,7 @@ def portfolio_management_assets(
         ins={
             "bars": HISTORY_OF_BARS,
             "instruments": dg.AssetIn(["market_data", "instruments"]),
+            "membership": MEMBERSHIP,
             "states": dg.AssetIn(["portfolio_management", "book_states"]),
             "benchmark": dg.AssetIn(["portfolio_management", "benchmark"], metadata=HISTORY),
         }
@@ -55,6 +61,7 @@ def portfolio_management_assets(
         context: dg.AssetExecutionContext,
         bars: pl.DataFrame,
         instruments: pl.DataFrame,
+        membership: pl.DataFrame,
         states: pl.DataFrame,
         benchmark: pl.DataFrame,
         positions: pl.DataFrame,
@@ -62,7 +69,10 @@ def portfolio_management_assets(
         equity: pl.DataFrame,
     ) -> pl.DataFrame:
         keys = list(context.partition_keys)
-        effects = attribute(positions, trades, equity, bars, instruments, benchmark, months=keys)
+        effects = attribute(
+            positions, trades, equity, bars, instruments, benchmark,
+            months=keys, members=universe_of(membership)[0],
+        )  # fmt: skip
         # A month's closing state stands for the trades and positions that led to it.
         closings = states.select(MONTH_COLUMN, "closing_hash")
         return with_event_ids(

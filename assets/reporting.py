@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 import polars as pl
 
+from domain.market_data.membership import universe_of
 from domain.portfolio_management.benchmark import benchmark_sector_returns
 from domain.reporting.months import (
     REPORT_TABLES,
@@ -38,6 +39,7 @@ def reporting_assets(
         | {
             "bars": dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY),
             "instruments": dg.AssetIn(["market_data", "instruments"]),
+            "membership": dg.AssetIn(["market_data", "index_membership"]),
         },
         description="One row is one month's report, a self-contained HTML file named by its "
         "month, with its SHA-256 and the hashes of what it shows. Grain: month. Consumers: "
@@ -47,10 +49,12 @@ def reporting_assets(
         context: dg.AssetExecutionContext,
         bars: pl.DataFrame,
         instruments: pl.DataFrame,
+        membership: pl.DataFrame,
         **tables: pl.DataFrame,
     ) -> pl.DataFrame:
         tables = {name: by_session(table) for name, table in tables.items()}
-        sectors = benchmark_sector_returns(bars, settings.sessions(), instruments)
+        members, _ = universe_of(membership)
+        sectors = benchmark_sector_returns(bars, settings.sessions(), instruments, members)
         rows = []
         for month in context.partition_keys:
             shown = {

@@ -17,7 +17,7 @@ from domain.book.rows import VerdictRow
 from domain.book.state import BookState
 from domain.cash_management.chart import OPENING, account_in
 from domain.event_views import ViewContext, events_of
-from domain.market_data.reference import ACTIONS
+from domain.market_data.reference import actions_of
 from domain.trade_execution.handoff import (
     decisions_to_issue,
     require_inputs,
@@ -79,6 +79,7 @@ def trade_execution_assets(
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "evaluations": dg.AssetIn(["market_prediction", "evaluations"]),
             "verdicts": dg.AssetIn(["compliance", "verdicts"]),
+            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
         },
         # The live ledger must know all earlier fills before it reserves anew.
         deps=[["cash_management", "ledger"]],
@@ -93,6 +94,7 @@ def trade_execution_assets(
         signals: pl.DataFrame,
         evaluations: pl.DataFrame,
         verdicts: pl.DataFrame,
+        actions: pl.DataFrame,
     ) -> pl.DataFrame:
         keys = list(context.partition_keys)
         with ops_store(settings) as store:
@@ -107,7 +109,7 @@ def trade_execution_assets(
             if chosen.height:
                 refuse_rebuilds(context.run.tags)
                 require_inputs(chosen, bars, signals, evaluations)
-                require_no_action(chosen, ACTIONS, settings.next_session())
+                require_no_action(chosen, actions_of(actions), settings.next_session())
                 require_settled(*earlier_fates(store, settings))
                 store.attest(attested := attest(judge, settings, keys[-1], primary_keys))
                 said = verdicts_of(verdicts)

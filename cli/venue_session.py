@@ -14,6 +14,7 @@ from domain.market_data.reference import with_permanent_ids
 from execution.venue.market import Bar, SessionHeader, write_session
 from orchestration.base.settings import Settings
 from sources.file_drops import vendor_drops
+from sources.reference_data.reference import read_reference
 
 
 def write_replay(settings: Settings, session: dt.date, path: Path) -> int:
@@ -28,7 +29,8 @@ def write_replay(settings: Settings, session: dt.date, path: Path) -> int:
     known = normalise(
         read_rows(prices.data), source=prices.source, sha256=prices.sha256, sessions=upto
     )
-    bars = with_permanent_ids(known.bars.filter(pl.col("session") == session))
+    spells = read_reference(settings.sources_file, None, settings.sessions_between).spells
+    bars = with_permanent_ids(known.bars.filter(pl.col("session") == session), spells)
     index = days.index(session)
     header = SessionHeader(
         session=session.isoformat(),

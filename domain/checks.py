@@ -6,7 +6,7 @@ Dagster's blocking checks and the attestations that a hand-off needs call the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 import polars as pl
@@ -14,7 +14,8 @@ import polars as pl
 from domain.book.policy import BookPolicy
 from domain.compliance.rules import GrossLeverage, NameConcentration, SectorConcentration
 from domain.market_data.quality import FLAGS
-from domain.market_data.series_rules import session_findings, unit_steps
+from domain.market_data.series_rules import unit_steps
+from domain.market_data.session_rules import session_findings
 from domain.market_data.vendor_reconciliation import Reconciliation
 
 RULE_SET_VERSION = "checks-3"
@@ -27,6 +28,9 @@ QUARANTINED_MAX = 0.05
 # only one of them counts dividends (benchmarks.data_quality).
 VENDORS_APART_MAX = 0.01
 VENDORS_COMMON_MIN = 0.5
+# What an order may rest on; a backtest may rest on any basis, and its report says so.
+RAW_ONLY = ("raw",)
+ANY_BASIS = ("raw", "split_adjusted", "total_return")
 PROBABILITY_TOLERANCE = 1e-6
 WEIGHT_TOLERANCE = 1e-9
 
@@ -68,7 +72,12 @@ def _duplicates(frame: pl.DataFrame, *key: str) -> int:
 
 
 def check_bars(
-    bars: pl.DataFrame, quarantine: pl.DataFrame, coverage: pl.DataFrame, partition: str
+    bars: pl.DataFrame,
+    quarantine: pl.DataFrame,
+    coverage: pl.DataFrame,
+    partition: str,
+    *,
+    bases: Collection[str] = RAW_ONLY,
 ) -> Verdict:
     """Judge one month of bars: keys, prices, units, calendar, completeness, share of quarantine.
 
@@ -76,6 +85,8 @@ def check_bars(
     ----------
     bars, quarantine, coverage : pl.DataFrame
         The month's rows of the three tables of workflow 01.
+    bases : collection of str
+        The price bases that may be: only a book that never trades may rest on adjusted prices.
     """
     prices = pl.concat_list("open", "high", "low", "close")
     thin = session_findings(coverage).filter(rule="session_half_empty")
@@ -97,7 +108,7 @@ def check_bars(
         ("unit_factor", int(unit_steps(bars.sort("instrument_id", "session")).sum())),
         ("flag_not_of_the_catalogue", _count(bars, named > 0)),
         ("currencies_mixed", bars["currency"].n_unique() > 1),
-        ("not_raw_basis", _count(bars, pl.col("price_basis") != "raw")),
+        ("not_raw_basis", _count(bars, ~pl.col("price_basis").is_in(list(bases)))),
         ("not_a_session", _count(bars, ~pl.col("session").is_in(coverage["session"].implode()))),
         ("no_event_id", _count(bars, pl.col("event_id").str.len_chars() != 64)),
         ("session_half_empty", thin.height),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 import polars as pl
 
 from contracts.errors import ConfigurationError
+from domain.checks import RAW_ONLY
 from domain.market_data.quality import FLAGS, SESSION_COMPLETENESS_MIN
 from domain.market_data.series_rules import unit_steps
 
@@ -92,7 +93,9 @@ def check_names() -> dict[str, str]:
     return {name: " ".join(sentences) for name, sentences in found.items()}
 
 
-def parameters(coverage: pl.DataFrame, month: str) -> dict[str, Any]:
+def parameters(
+    coverage: pl.DataFrame, month: str, bases: Collection[str] = RAW_ONLY
+) -> dict[str, Any]:
     """Return what the suite's ``$PARAMETER``s are for a month.
 
     Parameters
@@ -105,6 +108,7 @@ def parameters(coverage: pl.DataFrame, month: str) -> dict[str, Any]:
         "sessions": [str(session) for session in coverage["session"]],
         "months": [month],
         "flags": FLAGS_PATTERN,
+        "bases": list(bases),
         "rows_min": min(coverage.height, 1),
         "bars_in_session_min": SESSION_COMPLETENESS_MIN * float(str(usual or 0)),
     }
@@ -117,10 +121,12 @@ class BarsSuite:
     ----------
     root : Path
         Directory with ``results/`` and the rendered ``site/``.
+    bases : collection of str
+        The price bases that bars may have.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, bases: Collection[str] = RAW_ONLY) -> None:
+        self.root, self._bases = root, bases
 
     @property
     def index(self) -> Path:
@@ -156,7 +162,7 @@ class BarsSuite:
         for month, (bars, coverage) in judged.items():
             result = validation.run(
                 batch_parameters={"dataframe": _prepared(bars).to_pandas()},
-                expectation_parameters=parameters(coverage, month),
+                expectation_parameters=parameters(coverage, month, self._bases),
                 result_format={
                     "result_format": "SUMMARY",
                     "partial_unexpected_count": SAMPLE_ROWS,

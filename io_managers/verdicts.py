@@ -6,7 +6,7 @@ Checks and attestations both come through here, so that they cannot judge differ
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 import polars as pl
@@ -15,7 +15,14 @@ from contracts.catalog import DECISION_EVIDENCE
 from domain.book.months import broken_links
 from domain.book.policy import BookPolicy
 from domain.cash_management.checks import check_reconciliation, check_trial_balance
-from domain.checks import Verdict, check_bars, check_decisions, check_evaluations, check_signals
+from domain.checks import (
+    RAW_ONLY,
+    Verdict,
+    check_bars,
+    check_decisions,
+    check_evaluations,
+    check_signals,
+)
 from domain.compliance.completeness import check_alerts, check_position_report, check_statistics
 from domain.compliance.rules import RuleSet
 from io_managers.canonical import canonical_hash
@@ -49,14 +56,22 @@ class Judge:
         The limits that decisions must keep.
     desk : callable
         Returns the desk's approved rule sets, as they are now.
+    bases : collection of str
+        The price bases that bars may have; an attestation is only of raw ones.
     """
 
     def __init__(
-        self, lake: Lake, policy: BookPolicy, desk: Callable[[], tuple[RuleSet, ...]] = tuple
+        self,
+        lake: Lake,
+        policy: BookPolicy,
+        desk: Callable[[], tuple[RuleSet, ...]] = tuple,
+        *,
+        bases: Collection[str] = RAW_ONLY,
     ) -> None:
         self._lake = lake
         self._policy = policy
         self._desk = desk
+        self._bases = bases
 
     def month_of(self, key: Sequence[str], month: str) -> pl.DataFrame:
         """Return one month of a table."""
@@ -73,6 +88,7 @@ class Judge:
             self.month_of(("market_data", "quarantine"), month),
             self.month_of(("market_data", "coverage"), month),
             month,
+            bases=self._bases,
         )
 
     def evaluations(self, month: str) -> Verdict:

@@ -16,10 +16,12 @@ from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
 from assets.marts import marts_assets
 from assets.portfolio_management import portfolio_management_assets
+from assets.reference_data import reference_data_assets
 from assets.reporting import reporting_assets
 from assets.trade_execution import trade_execution_assets
 from assets.trading_decision import trading_decision_assets
 from domain.book.policy import BookPolicy
+from domain.checks import ANY_BASIS, RAW_ONLY
 from io_managers.delta_io_manager import DeltaIOManager
 from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
@@ -53,6 +55,7 @@ def build_defs(
     environment, limits = settings or read_settings(), policy or BookPolicy()
     months, lake = monthly(environment), Lake(environment.lake_root)
     assets = [
+        *reference_data_assets(environment, months),
         *market_data_assets(environment, months),
         *instrument_analysis_assets(environment, months),
         *market_prediction_assets(environment, months),
@@ -66,11 +69,12 @@ def build_defs(
     assets += compliance_assets(environment, months)
     assets += marts_assets(environment, months)
     upkeep = maintenance(environment)
+    bases = ANY_BASIS if environment.mode == "backtest" else RAW_ONLY
     return dg.Definitions(
         assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),
         asset_checks=build_checks(
-            Judge(lake, limits, partial(desk_rules, environment)),
-            BarsSuite(environment.data_docs_root),
+            Judge(lake, limits, partial(desk_rules, environment), bases=bases),
+            BarsSuite(environment.data_docs_root, bases=bases),
         ),
         jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, upkeep],
         sensors=[

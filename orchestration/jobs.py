@@ -8,12 +8,18 @@ from orchestration.base.retention import forget_runs
 from orchestration.base.settings import Settings
 
 DROPS = dg.AssetSelection.assets(["market_data", "vendor_drops"])
-UNPARTITIONED = DROPS.upstream() | dg.AssetSelection.assets(["market_data", "instruments"])
+UNPARTITIONED = DROPS.upstream() | dg.AssetSelection.assets(
+    ["market_data", "symbol_spells"],
+    ["market_data", "corporate_actions"],
+    ["market_data", "index_membership"],
+    ["market_data", "reference_quarantine"],
+    ["market_data", "instruments"],
+)
 
 INGEST = dg.define_asset_job(
     "ingest",
     selection=UNPARTITIONED,
-    description="Keep the vendor's files and the instruments that they name.",
+    description="Keep the vendor's files and the reference data: instruments, actions, members.",
 )
 HANDOFF = dg.AssetSelection.assets(["trade_execution", "handoff"])
 VENUE_REPORTS = dg.AssetSelection.assets(["trade_execution", "venue_reports"])

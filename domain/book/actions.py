@@ -9,6 +9,9 @@ from domain.book.market import Market
 from domain.book.state import Position, price_ticks, value_minor
 from domain.market_data.reference import CorporateAction
 
+# Paid in cash at the ex-date, and kinds of adjustment.
+DIVIDENDS = ("special_dividend", "cash_dividend")
+
 
 def apply_actions(ledger: Ledger, market: Market) -> None:
     """Apply to the holdings the actions that take effect before this session's open.
@@ -26,7 +29,7 @@ def apply_actions(ledger: Ledger, market: Market) -> None:
             continue
         if action.kind == "split":
             _split(ledger, held, action, bar.open_ticks)
-        elif action.kind == "special_dividend":
+        elif action.kind in DIVIDENDS:
             _dividend(ledger, held, action)
         else:
             _spin_off(ledger, held, action, market)
@@ -59,14 +62,12 @@ def _whole_and_in_lieu(exact: float, ticks: int) -> tuple[int, int]:
 
 def _dividend(ledger: Ledger, held: Position, action: CorporateAction) -> None:
     amount_minor = value_minor(held.quantity, price_ticks(action.cash_usd or 0.0))
-    name = action.instrument_id
+    name, cause = action.instrument_id, action.kind
     reference = f"{name}:{action.ex_session}"
-    ledger.post(
-        ledger.cash, ledger.special_dividend, amount_minor, cause="special_dividend",
-        reference=reference,
-    )  # fmt: skip
+    account = ledger.special_dividend if cause == "special_dividend" else ledger.dividend
+    ledger.post(ledger.cash, account, amount_minor, cause=cause, reference=reference)
     ledger.adjust(
-        name, cause="special_dividend", before=held.quantity, after=held.quantity,
+        name, cause=cause, before=held.quantity, after=held.quantity,
         cash_minor=amount_minor, source=action.source,
     )  # fmt: skip
 

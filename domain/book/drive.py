@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 import types
 import typing
@@ -32,6 +33,8 @@ from domain.book.step import FillSource, StepEvents, step
 from domain.cash_management.settlement import settlement_date
 from domain.market_data.reference import CorporateAction
 from domain.market_data.sessions import SessionTimes
+
+ACTION_AGE_MAX = dt.timedelta(days=366)
 
 TABLES: Mapping[str, type[msgspec.Struct]] = {
     "decisions": DecisionRow,
@@ -167,6 +170,7 @@ def markets(
     last: dt.date,
     go_live: dt.date | None = None,
     capital: Mapping[dt.date, tuple[CapitalFlow, ...]] | None = None,
+    members: Callable[[dt.date], frozenset[str]] | None = None,
 ) -> Iterator[Market]:
     """Yield the market of each session of ``months`` up to ``last``, in order.
 
@@ -180,7 +184,10 @@ def markets(
         First session that a broker executes.
     capital : mapping of date to tuple of CapitalFlow, optional
         What was paid in or out, by the session from whose open on it counts.
+    members : callable, optional
+        Returns who is in the book's index at a session's close; without it all that is quoted is.
     """
+    dated = sorted(actions, key=lambda one: one.ex_session)
     columns = (
         "instrument_id", "open", "close", "volume_shares", "unexplained_jump", "event_id"
     )  # fmt: skip
@@ -204,10 +211,23 @@ def markets(
             next_close_ns=times[index + 1].close_ns,
             bars={} if frame is None else _bars(frame),
             sectors=sectors,
-            actions=actions,
+            actions=_near(dated, entry.session, days[index + 1]),
             handover=days[index + 1] == go_live,
             capital=(capital or {}).get(entry.session, ()),
+            members=None if members is None else members(entry.session),
         )
+
+
+def _near(
+    dated: Sequence[CorporateAction], session: dt.date, following: dt.date
+) -> Sequence[CorporateAction]:
+    """Return the actions that may still take effect on a holding, or do before the next open.
+
+    A holding without a bar for a year was closed long before.
+    """
+    first = bisect.bisect_left(dated, session - ACTION_AGE_MAX, key=lambda one: one.ex_session)
+    last = bisect.bisect_right(dated, following, key=lambda one: one.ex_session)
+    return dated[first:last]
 
 
 def _bars(frame: pl.DataFrame) -> dict[str, Bar]:

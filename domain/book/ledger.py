@@ -15,6 +15,7 @@ from domain.cash_management.accounts import Account
 from domain.cash_management.chart import (
     CAPITAL,
     CASH,
+    DIVIDEND,
     FEE,
     OVERDRAFT,
     SPECIAL_DIVIDEND,
@@ -52,6 +53,7 @@ class Ledger:
         self.cash = account_in(CASH, currency)
         self.capital = account_in(CAPITAL, currency)
         self.special_dividend = account_in(SPECIAL_DIVIDEND, currency)
+        self.dividend = account_in(DIVIDEND, currency)
         self.positions = dict(state.positions)
         self.entries: list[CashRow] = []
         self.adjustments: list[AdjustmentRow] = []

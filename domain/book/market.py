@@ -49,6 +49,8 @@ class Market(msgspec.Struct, frozen=True):
     """The next session is the first that a broker executes: bring the book to target in full."""
     capital: tuple[CapitalFlow, ...] = ()
     """What was paid in or out with effect from this session's open."""
+    members: frozenset[str] | None = None
+    """Who is in the index that the book is about; None where it is about all that is quoted."""
 
 
 class SignalView(msgspec.Struct, frozen=True):

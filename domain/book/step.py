@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.envelope import event_id
 from contracts.errors import BookError
-from domain.book.actions import apply_actions, close_ended
+from domain.book.actions import DIVIDENDS, apply_actions, close_ended
 from domain.book.ledger import Ledger
 from domain.book.live import IssuedDecisions, KeptVerdicts, frozen, replayed
 from domain.book.market import Executions, Fill, Market, SignalView
@@ -336,7 +336,7 @@ def _value(
             commission_minor=sum(row.commission_minor for row in events.trades),
             spread_cost_minor=sum(row.spread_cost_minor for row in events.trades),
             distributions_minor=sum(
-                row.cash_minor for row in distributed if row.cause == "special_dividend"
+                row.cash_minor for row in distributed if row.cause in DIVIDENDS
             ),
             capital_minor=capital_minor,
             # Capital moves at the open, before anything is earned on it, and is no return itself.

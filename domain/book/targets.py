@@ -62,11 +62,13 @@ def size_targets(
     has no tilt.
     """
     nav_minor = state.nav_minor
-    members = sorted(
+    quoted = sorted(
         name
         for name, bar in market.bars.items()
         if name not in state.blocked and bar.volume_shares > 0
     )
+    # What left the index may be sold and is not bought.
+    members = [name for name in quoted if market.members is None or name in market.members]
     core = policy.invested_target / len(members) if members else 0.0
     targets = []
     for name in sorted(set(members) | set(state.positions)):
@@ -74,7 +76,7 @@ def size_targets(
         targets.append(target)
     _limit_weights(targets, nav_minor, policy)
     pending = pending_actions(market.actions, market.session, market.next_session)
-    tradable = set(members) - pending
+    tradable = set(quoted) - pending
     for target in targets:
         if target.instrument_id not in tradable:
             target.clip(_why_not(target.instrument_id, state, market), target.current_qty)
@@ -175,9 +177,14 @@ def pending_actions(
 
     A broker fills an order as it was sent, in new shares at new prices: after a 2-for-1 split it
     would buy half of what was decided. So no order goes out over an ex-date, which is announced
-    before it comes; the next rebalance decides on the new basis.
+    before it comes; the next rebalance decides on the new basis. An ordinary dividend changes the
+    meaning of neither.
     """
-    return {one.instrument_id for one in actions if decided < one.ex_session <= executed}
+    return {
+        one.instrument_id
+        for one in actions
+        if decided < one.ex_session <= executed and one.kind != "cash_dividend"
+    }
 
 
 def _why_not(name: str, state: BookState, market: Market) -> str:

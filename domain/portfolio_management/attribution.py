@@ -120,6 +120,7 @@ def attribute(
     benchmark: pl.DataFrame,
     *,
     months: Sequence[str] | None = None,
+    members: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Explain each month's return over the equal-weight benchmark, by sector.
 
@@ -144,6 +145,8 @@ def attribute(
     months : sequence of str, optional
         First days of months, ``"2010-08-01"``; all of ``equity`` without it. The session before a
         month must be among the rows given, or its first session cannot be explained.
+    members : pl.DataFrame, optional
+        The universe of the benchmark, as it was given to `equal_weight_benchmark`.
 
     Returns
     -------
@@ -162,7 +165,7 @@ def attribute(
     sector_of = sector_by_instrument(instruments)
     table = _sector_days(positions, trades, equity, adjusted_bars, sector_of, kept)
     split: dict[dt.date, dict[str, tuple[float, float]]] = {}
-    official = benchmark_sector_returns(adjusted_bars, benchmark["session"], instruments)
+    official = benchmark_sector_returns(adjusted_bars, benchmark["session"], instruments, members)
     for row in official.join(kept, on="session", how="semi").iter_rows(named=True):
         split.setdefault(row["session"], {})[row["sector"]] = (row["weight"], row["sector_return"])
     by_month: dict[str, list[Day]] = {}

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from contracts.errors import ContractError
+
 UNKNOWN_SECTOR = "unknown"
 
 BENCHMARK_SCHEMA = {
@@ -30,10 +32,13 @@ SECTOR_SCHEMA = {
 }
 
 
-def equal_weight_benchmark(adjusted_bars: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
-    """Return the level and daily return of an equally weighted holding of everything quoted.
+def equal_weight_benchmark(
+    adjusted_bars: pl.DataFrame, sessions: pl.Series, members: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return the level and daily return of an equally weighted holding of the universe.
 
-    Members at the close of D are the instruments with a bar at D; every close rebalances them to
+    Members at the close of D are the instruments with a bar at D that are in the index then, or
+    all with a bar where there is no index; every close rebalances them to
     equal weights, free of charge. The return into the next session with data is the mean over
     *those* members of adjusted close to adjusted close. A member without a bar there is carried at
     its last price (a return of zero): dropping it would need to know beforehand that its data end.
@@ -48,6 +53,9 @@ def equal_weight_benchmark(adjusted_bars: pl.DataFrame, sessions: pl.Series) -> 
         instrument and session, in any order.
     sessions : pl.Series
         The exchange sessions to cover; bars off these are ignored.
+    members : pl.DataFrame, optional
+        The universe as ``instrument_id``, ``first`` and ``last``: who is in the index, and when.
+        Without it, or empty, everything quoted is.
 
     Returns
     -------
@@ -60,15 +68,25 @@ def equal_weight_benchmark(adjusted_bars: pl.DataFrame, sessions: pl.Series) -> 
     -----
     A null, NaN or non-positive ``adj_close`` counts as no bar. Sums are exactly rounded
     (``math.fsum``), so neither row order nor thread count can change a bit.
+
+    Raises
+    ------
+    ContractError
+        When no member of the index has a bar at a close that a return starts from.
     """
-    days, _, closes = _close_matrix(adjusted_bars, sessions)
+    days, ids, closes = _close_matrix(adjusted_bars, sessions)
     if not days:
         return pl.DataFrame(schema=BENCHMARK_SCHEMA)
-    present = np.isfinite(closes)
+    present = np.isfinite(closes) & _membership(members, days, ids)
     returns: list[float | None] = [None]
     levels = [1.0]
     for row in range(1, len(days)):
         step = _member_returns(closes, row)[present[row - 1]]
+        if not step.size:
+            raise ContractError(
+                f"No member of the index has a bar on {days[row - 1]}.",
+                remedy="check that the membership covers the history, or take `universe` out",
+            )
         mean = math.fsum(step.tolist()) / step.size
         returns.append(mean)
         levels.append(levels[-1] * (1.0 + mean))
@@ -85,13 +103,16 @@ def equal_weight_benchmark(adjusted_bars: pl.DataFrame, sessions: pl.Series) -> 
 
 
 def benchmark_sector_returns(
-    adjusted_bars: pl.DataFrame, sessions: pl.Series, instruments: pl.DataFrame
+    adjusted_bars: pl.DataFrame,
+    sessions: pl.Series,
+    instruments: pl.DataFrame,
+    members: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Split the equal-weight benchmark's return by sector.
 
     Parameters
     ----------
-    adjusted_bars, sessions
+    adjusted_bars, sessions, members
         As for `equal_weight_benchmark`.
     instruments : pl.DataFrame
         ``instrument_id`` and ``sector``; an absent or null sector counts as ``"unknown"``.
@@ -108,12 +129,13 @@ def benchmark_sector_returns(
     if len(days) < 2:  # a return needs two closes
         return pl.DataFrame(schema=SECTOR_SCHEMA)
     sector_of = sector_by_instrument(instruments)
+    present = np.isfinite(closes) & _membership(members, days, ids)
     sectors = np.array([sector_of.get(name, UNKNOWN_SECTOR) for name in ids])
     names = sorted(set(sectors.tolist()))
     rows: list[tuple[object, ...]] = []
     for row in range(1, len(days)):
         step = _member_returns(closes, row)
-        member = np.isfinite(closes[row - 1])
+        member = present[row - 1]
         total = int(member.sum())
         for name in names:
             chosen = step[member & (sectors == name)]
@@ -155,6 +177,22 @@ def _close_matrix(
         column = ids.search_sorted(bars["instrument_id"]).to_numpy()
         closes[row, column] = bars["adj_close"].to_numpy()
     return days.to_list(), ids.to_list(), closes
+
+
+def _membership(
+    members: pl.DataFrame | None, days: list[object], ids: list[str]
+) -> NDArray[np.bool_]:
+    """Return who is a member when, as (n_days, n_ids); all are where there is no index."""
+    if members is None or members.is_empty():
+        return np.ones((len(days), len(ids)), dtype=bool)
+    found = np.zeros((len(days), len(ids)), dtype=bool)
+    column = {name: index for index, name in enumerate(ids)}
+    order = pl.Series(days, dtype=pl.Date)
+    for name, first, last in members.select("instrument_id", "first", "last").iter_rows():
+        if name in column:
+            start, end = order.search_sorted(first), order.search_sorted(last, side="right")
+            found[start:end, column[name]] = True
+    return found
 
 
 def _member_returns(closes: NDArray[np.float64], row: int) -> NDArray[np.float64]:

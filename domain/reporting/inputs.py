@@ -60,6 +60,11 @@ SCHEMAS: dict[str, dict[str, DataTypeClass]] = {
     "coverage": {
         "session": DAY, "month": TEXT, "n_bars": WHOLE, "n_quarantined": WHOLE, "missing": FLAG,
     },
+    "universe": {
+        "session": DAY, "month": TEXT, "index": TEXT, "n_bars": WHOLE, "n_members": WHOLE,
+        "n_with_data": WHOLE, "n_without_data": WHOLE, "without_data": TEXT,
+        "n_instruments_ever": WHOLE, "n_synthetic": WHOLE,
+    },
     "attribution": {
         "session": DAY, "month": TEXT, "level": TEXT, "name": TEXT, "portfolio_weight": REAL,
         "benchmark_weight": REAL, "portfolio_return": REAL, "benchmark_return": REAL,
@@ -99,6 +104,7 @@ class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
     evaluations: pl.DataFrame | None = None
     quarantine: pl.DataFrame | None = None
     coverage: pl.DataFrame | None = None
+    universe: pl.DataFrame | None = None
     attribution: pl.DataFrame | None = None
     reconciliation: pl.DataFrame | None = None
     instruments: pl.DataFrame | None = None

@@ -16,6 +16,7 @@ from domain.market_data.sessions import SessionTimes
 from domain.reporting.evidence import ModelQuality
 from domain.reporting.inputs import ReportInputs
 from domain.reporting.report import Report
+from domain.reporting.universe import universe_notes
 
 LOGIC_VERSION = "report-1"
 
@@ -36,13 +37,19 @@ REPORT_TABLES: Mapping[str, tuple[str, str]] = {
     "model_quality": ("market_prediction", "model_quality"),
     "quarantine": ("market_data", "quarantine"),
     "coverage": ("market_data", "coverage"),
+    "universe": ("market_data", "universe"),
 }
-NOTES = (
+SIMULATED = (
     "Fills before go-live are simulated: next open, half the spread, commission, a tenth of the "
-    "session's volume at most.",
+    "session's volume at most."
+)
+NO_DIVIDENDS = (
     "Ordinary dividends are not in the vendor's data: returns of book and benchmark are price "
-    "returns plus special distributions.",
-    "The universe is the vendor's, names that left it included from their first to their last bar.",
+    "returns plus special distributions."
+)
+DIVIDENDS = (
+    "Ordinary dividends are in the book's returns and not in the benchmark's: those are price "
+    "returns plus special distributions."
 )
 REPORTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,
@@ -95,10 +102,16 @@ def month_inputs(
         instruments=instruments,
         benchmark_sectors=benchmark_sectors,
         quality=ModelQuality(**measured) if measured else None,
-        notes=NOTES,
+        notes=_notes(known),
         provenance=provenance,
     )
     return msgspec.structs.replace(inputs, **known)
+
+
+def _notes(known: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
+    paid = known["cash_entries"].filter(pl.col("cause") == "cash_dividend")
+    dividends = NO_DIVIDENDS if paid.is_empty() else DIVIDENDS
+    return SIMULATED, dividends, *universe_notes(known["universe"])
 
 
 def report_row(inputs: ReportInputs, report: Report) -> dict[str, Any]:

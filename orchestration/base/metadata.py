@@ -120,6 +120,7 @@ def lake_assets(
     outs: Mapping[str, Mapping[str, Any]],
     ins: Mapping[str, dg.AssetIn],
     months: dg.MonthlyPartitionsDefinition,
+    deps: Sequence[Sequence[str]] = (),
     pool: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of several tables that one step writes; ``outs`` are from ``spec``."""
@@ -129,6 +130,7 @@ def lake_assets(
             name=name,
             outs={key: dg.AssetOut(**arguments) for key, arguments in outs.items()},
             ins=ins,
+            deps=[dg.AssetKey(list(key)) for key in deps],
             partitions_def=months,
             backfill_policy=dg.BackfillPolicy.single_run(),
             retry_policy=RETRIES,

@@ -64,8 +64,10 @@ class Settings(BaseSettings):
         default=None, description="First session whose fills come from execution, not simulation."
     )
 
-    mode: Literal["paper", "live"] = Field(
-        default="paper", description="What execution from go-live on is worth."
+    mode: Literal["backtest", "paper", "live"] = Field(
+        default="paper",
+        description="What execution from go-live on is worth; `backtest` never goes live; only it "
+        "may rest on adjusted prices.",
     )
     book: str = Field(
         default="main",
@@ -114,6 +116,8 @@ class Settings(BaseSettings):
             raise ValueError(f"history_start={self.history_start} lies after now={self.now}")
         if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
             raise ValueError("incident_webhook_url does not begin with https:// or http://")
+        if self.mode == "backtest" and self.go_live_session is not None:
+            raise ValueError(f"mode=backtest contradicts go_live_session={self.go_live_session}")
         self._require_live_session()
         return self
 

@@ -17,7 +17,8 @@ from sources.market_data.table_files import CsvFiles, ParquetFiles
 
 # By `type`. A new vendor's configuration is added here.
 SourceConfig = CsvFiles | ParquetFiles | LeanFiles | PystockFiles | AlphaVantage
-TABLES = frozenset({"sources", "bars"})
+# `reference` is read by `sources.reference_data.configuration`.
+TABLES = frozenset({"sources", "bars", "reference"})
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from contracts.errors import ConfigurationError
-from sources.file_drops import DropStore, make_drop
+from domain.market_data.instruments import NOT_LISTED, read_symbols
+from domain.market_data.normalise import read_rows
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, make_drop
 from sources.market_data.configuration import SourceConfig, read_daily_order, read_sources
 from sources.market_data.daily import Calendar, DailyHistory, daily_history
 from sources.market_data.embedded import VendorFiles
@@ -80,6 +82,19 @@ class Desk:
         """Return all that came from the configured sources and from those of the daily bars."""
         names = dict.fromkeys((*self.daily_order, *self.configured))
         return [row for name in names for row in self.receipts(name).rows()]
+
+    def named(self, calendar: Calendar) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return all rows with ``symbol`` and ``date``, and the list of symbols, if there is one.
+
+        See ``domain.market_data.instruments.instrument_master``.
+        """
+        if self.reads_vendor_files:
+            newest = {row.name: row.sha256 for row in self.receipts(self.vendor.name).rows()}
+            bars, symbols = (self.store.get(newest[n]) for n in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
+            return read_rows(bars), read_symbols(symbols)
+        rows = pl.concat(one.revisions for one in self.daily(calendar).values())
+        dated = pl.col("session").dt.strftime("%Y%m%d").alias("date")
+        return rows.filter(~pl.col("withdrawn")).select("symbol", dated, "close"), NOT_LISTED
 
     def texts_of(self, bars: pl.DataFrame) -> pl.DataFrame:
         """Return the vendors' lines of some bars: raw_sha256, source_seq, raw."""

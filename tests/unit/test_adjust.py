@@ -78,9 +78,29 @@ def test_an_unexplained_jump_is_flagged_and_not_adjusted():
     assert adjusted["factor"].to_list() == [1.0, 1.0]
 
 
-def test_actions_on_an_adjusted_basis_are_refused():
-    with pytest.raises(ContractError, match="split_adjusted"):
-        forward_adjusted(bars((1, 1), basis="split_adjusted"), ACTIONS)
+@pytest.mark.parametrize(
+    ("basis", "kind", "refused"),
+    [
+        ("raw", "split", False),
+        ("split_adjusted", "split", True),
+        ("split_adjusted", "special_dividend", False),
+        ("split_adjusted", "spin_off", False),
+        ("total_return", "split", True),
+        ("total_return", "special_dividend", True),
+    ],
+)
+def test_what_the_prices_hold_already_is_refused(basis, kind, refused):
+    series = bars((10, 10), (9, 9), basis=basis)
+    ratio, cash = (None, 1.0) if kind == "special_dividend" else (2.0, None)
+    acted = [action(kind, ratio=ratio, cash=cash)]
+    if refused:
+        with pytest.raises(ContractError, match=f"{basis}.*{kind}"):
+            forward_adjusted(series, acted)
+    else:
+        assert forward_adjusted(series, acted)["factor"][1] > 1
+    # An action of somebody else's is no reason.
+    other = [CorporateAction("US.B", DAY, kind, ratio, cash, None, "t")]
+    assert forward_adjusted(series, other)["factor"].to_list() == [1.0, 1.0]
 
 
 def test_the_embedded_year_has_no_unexplained_jump():

@@ -233,6 +233,30 @@ def test_a_special_dividend_is_cash():
     assert state.nav_minor == 50_000_00 + 1000_00
 
 
+def test_an_ordinary_dividend_is_income_and_holds_no_order_back():
+    paid = action("cash_dividend", cash=0.25)
+    bars = {"US.A": bar(10), "US.B": bar(10)}
+    days = [market(0, bars, actions=[paid]), market(1, bars, actions=[paid])]
+    _, (eve, ex_date) = advance(days)
+    assert decision_of(eve, "US.A").delta_qty > 0
+    # Bought at the open of the ex-date: the seller has the dividend.
+    assert ex_date.equity[0].distributions_minor == 0
+    state, (events,) = advance([days[1]], state=holding(100))
+    assert state.cash_minor == 50_000_00 + 25_00
+    assert events.equity[0].distributions_minor == 25_00
+    (entry,) = [e for e in events.ledger.entries if e.cause == "cash_dividend"]
+    assert (entry.credit, entry.reference) == ("income:dividend:USD", f"US.A:{paid.ex_session}")
+
+
+def test_what_is_not_in_the_index_is_sold_and_not_bought():
+    bars = {"US.A": bar(10), "US.B": bar(10), "US.C": bar(10)}
+    day = msgspec.structs.replace(market(5, bars), members=frozenset({"US.B"}))
+    _, (events,) = advance([day], state=holding(100))
+    assert decision_of(events, "US.A").delta_qty == -100
+    assert decision_of(events, "US.B").delta_qty > 0
+    assert "US.C" not in {d.instrument_id for d in events.rebalance.decisions}
+
+
 @pytest.mark.parametrize("priced", [True, False])
 def test_a_spin_off_keeps_value_and_moves_cost(priced):
     bars = {"US.A": bar(7)} | ({"US.N": bar(6)} if priced else {})

@@ -1,0 +1,113 @@
+"""Workflow 01: who the instruments are, what happened to them, and who was in the index."""
+
+import dagster as dg
+import polars as pl
+
+from domain.market_data.instruments import instrument_master
+from domain.market_data.membership import MEMBERSHIP_SCHEMA, universe_coverage, universe_of
+from domain.market_data.reference import actions_of
+from domain.market_data.split_findings import split_findings
+from orchestration.base.market import desk_of
+from orchestration.base.metadata import HISTORY, lake_asset
+from orchestration.base.partitions import MONTH_COLUMN
+from orchestration.base.settings import Settings
+from sources.reference_data.reading import QUARANTINE
+from sources.reference_data.reference import Reference, read_reference
+
+BARS = dg.AssetIn(["market_data", "bars"], metadata=HISTORY)
+SPELLS = dg.AssetIn(["market_data", "symbol_spells"])
+ACTIONS = dg.AssetIn(["market_data", "corporate_actions"])
+MEMBERSHIP = dg.AssetIn(["market_data", "index_membership"])
+
+
+def reference_data_assets(
+    settings: Settings, months: dg.MonthlyPartitionsDefinition
+) -> list[dg.AssetsDefinition]:
+    """Return the reference data of workflow 01, bound to one environment."""
+    desk = desk_of(settings)
+
+    def reference() -> Reference:
+        return read_reference(settings.sources_file, desk.store, settings.sessions_between)
+
+    @lake_asset(
+        "01", "symbol_spells", primary_key=["symbol", "first"], kinds={"file"},
+        description="One row is one spell in which a symbol meant an instrument, both days "
+        "included. Grain: symbol, spell. Consumers: bars, instruments.",
+    )  # fmt: skip
+    def symbol_spells() -> pl.DataFrame:
+        return reference().spells
+
+    @lake_asset(
+        "01", "corporate_actions", primary_key=["instrument_id", "ex_session", "kind"],
+        kinds={"file"},
+        description="One row is one split, dividend or spin-off, with when it was announced and "
+        "when we knew of it. Grain: instrument, ex-session, kind. Units: new shares per old one, "
+        "USD per share, nanoseconds UTC. Consumers: adjusted_bars, 06, 08.",
+    )  # fmt: skip
+    def corporate_actions() -> pl.DataFrame:
+        return reference().actions
+
+    @lake_asset(
+        "01", "index_membership", primary_key=["index", "instrument_id", "first"], kinds={"file"},
+        description="One row is one spell of an instrument in an index, both days included; "
+        "`is_universe` where book and reports are about that index. Grain: index, instrument, "
+        "spell. Consumers: 06, 07, 09.",
+    )  # fmt: skip
+    def index_membership() -> pl.DataFrame:
+        found = reference()
+        is_universe = pl.col("index").eq_missing(pl.lit(found.universe, pl.String))
+        return found.membership.select(*MEMBERSHIP_SCHEMA, is_universe.alias("is_universe"))
+
+    @lake_asset(
+        "01", "reference_quarantine",
+        primary_key=["source", "name", "raw_sha256", "source_seq", "reason", "raw"],
+        kinds={"file"},
+        description="One row is one line of reference data that cannot be used, with the reason. "
+        "Grain: line of a file. Consumers: operations.",
+    )  # fmt: skip
+    def reference_quarantine() -> pl.DataFrame:
+        return reference().quarantine.select(*QUARANTINE).unique(maintain_order=True)
+
+    @lake_asset(
+        "01", "instruments", primary_key=["instrument_id"], kinds={"polars"},
+        description="One row is one instrument with its first symbol, name, sector, market, life "
+        "and identifiers; `unknown` where nobody says. Grain: instrument. Units: currency units, "
+        "shares. Consumers: 06, 07, 09.",
+        ins={"spells": SPELLS}, deps=[["market_data", "vendor_drops"]],
+    )  # fmt: skip
+    def instruments(spells: pl.DataFrame) -> pl.DataFrame:
+        return instrument_master(
+            *desk.named(settings.times_between), spells=spells,
+            identifiers=reference().identifiers, last_session=settings.last_session(),
+        )  # fmt: skip
+
+    @lake_asset(
+        "01", "universe", primary_key=["session"], kinds={"polars"}, months=months, tier="report",
+        ins={"bars": BARS, "membership": MEMBERSHIP},
+        description="One row is how many members of the index had data at a session's close and "
+        "how many had none; without an index, how many instruments were quoted. Grain: session. "
+        "Consumers: 09.",
+    )  # fmt: skip
+    def universe(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, membership: pl.DataFrame
+    ) -> pl.DataFrame:
+        found = universe_coverage(bars, settings.sessions(), *universe_of(membership))
+        return found.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+
+    @lake_asset(
+        "01", "split_findings", primary_key=["instrument_id", "session", "finding"],
+        kinds={"polars"}, months=months, tier="report", ins={"bars": BARS, "actions": ACTIONS},
+        description="One row is a session on which prices and splits do not agree: a split that "
+        "nobody told of, or one that the vendor's prices hold already. Grain: instrument, session, "
+        "finding. Consumers: operations.",
+    )  # fmt: skip
+    def findings(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, actions: pl.DataFrame
+    ) -> pl.DataFrame:
+        found = split_findings(bars, actions_of(actions))
+        return found.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+
+    return [
+        symbol_spells, corporate_actions, index_membership, reference_quarantine, instruments,
+        universe, findings,
+    ]  # fmt: skip
