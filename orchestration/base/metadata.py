@@ -48,6 +48,7 @@ def spec(
     event: str | None = None,
     tier: str = "core",
     partitioned: bool = True,
+    column: str = MONTH_COLUMN,
 ) -> dict[str, Any]:
     """Return the arguments of an asset or an output that stores one table in the lake.
 
@@ -65,6 +66,8 @@ def spec(
         The event whose rows the table holds.
     tier : str
         ``raw`` for what cannot be rebuilt, ``core`` for what decisions rest on, ``report``.
+    column : str
+        What a partitioned table is partitioned by.
     """
     group, prefix, owner = WORKFLOWS[workflow]
     tags = {"workflow": workflow, "tier": tier} | ({"event": event} if event else {})
@@ -74,7 +77,7 @@ def spec(
         "owners": [owner],
         "kinds": {"deltalake", *kinds},
         "tags": tags,
-        "metadata": table(primary_key, MONTH_COLUMN if partitioned else None),
+        "metadata": table(primary_key, column if partitioned else None),
         "io_manager_key": "lake",
         "description": description,
     }
@@ -84,15 +87,16 @@ def lake_asset(
     workflow: str,
     name: str,
     *,
-    months: dg.MonthlyPartitionsDefinition | None = None,
+    months: dg.TimeWindowPartitionsDefinition | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     deps: Sequence[Sequence[str]] = (),
     **arguments: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of an asset that is one table in the lake; see ``spec``.
 
-    With ``months``, the asset is partitioned by month and a range of months is one run. ``deps``
-    are tables that must be there first, whose rows it does not read.
+    With ``months``, the asset is partitioned by month, or by the days of ``session_partitions``
+    with ``column="session"``, and a range is one run. ``deps`` are tables that must be there first,
+    whose rows it does not read.
     """
     declared = spec(workflow, name, partitioned=months is not None, **arguments)
     if months is not None:
@@ -114,10 +118,13 @@ def lake_assets(
     *,
     outs: Mapping[str, Mapping[str, Any]],
     ins: Mapping[str, dg.AssetIn],
-    months: dg.MonthlyPartitionsDefinition,
+    months: dg.TimeWindowPartitionsDefinition,
     pool: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Return the decorator of several tables that one step writes; ``outs`` are from ``spec``."""
+    """Return the decorator of several tables that one step writes; ``outs`` are from ``spec``.
+
+    ``months`` may also be the days of ``session_partitions``.
+    """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         decorator = dg.multi_asset(

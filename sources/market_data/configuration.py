@@ -16,6 +16,8 @@ from sources.market_data.table_files import CsvFiles, ParquetFiles
 
 # By `type`. A new vendor's configuration is added here.
 SourceConfig = CsvFiles | ParquetFiles | LeanFiles | PystockFiles | AlphaVantage
+# Whose drops hold single sessions.
+SessionConfig = LeanFiles
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 

@@ -17,6 +17,8 @@ import polars as pl
 
 from contracts.clock import NS_PER_S
 from contracts.errors import SourceError
+from domain.market_data.intraday.best_quotes import Scope
+from domain.market_data.intraday.sale_conditions import SIP
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.archives import sole_zip_member
 from sources.market_data.directory import files_below, take
@@ -95,6 +97,9 @@ class LeanSource:
 
     price_basis: PriceBasis = "raw"
     volume_unit_shares = 1
+    # Its quote ticks name the exchange that has the best of all: see docs/intraday.md.
+    quote_scope: Scope = "national_best"
+    sale_conditions = SIP
 
     def __init__(self, name: str, config: LeanFiles) -> None:
         self.name, self.config = name, config
@@ -112,6 +117,16 @@ class LeanSource:
                 in_window = place.day is None or place.day in window
                 if in_window and (not wanted or place.symbol in wanted):
                     yield take(self.name, root, path, self.config.bytes_max)
+
+    def may_hold(self, name: str, day: dt.date) -> bool:
+        """Tell whether a zip is of the day: minutes, seconds and ticks are, by their names."""
+        place = _place(name)
+        return place is not None and place.day == day
+
+    def read_session(self, drop: RawDrop, beside: Mapping[str, RawDrop]) -> list[Reading]:
+        """Parse one zip, which needs no other."""
+        del beside
+        return [self.read(drop)]
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse one zip, whose name within the directory says what it holds.

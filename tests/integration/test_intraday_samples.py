@@ -1,8 +1,10 @@
 """Real ticks: bars and best quotes built from them, beside the vendor's own of the same days."""
 
+import datetime as dt
 from collections import Counter
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -10,8 +12,13 @@ from domain.market_data.intraday.bars import bars_from_trades
 from domain.market_data.intraday.best_quotes import consolidate
 from domain.market_data.intraday.compare import FIELDS, compare_bars, counts_by_cause
 from domain.market_data.intraday.sale_conditions import LEAN_BARS, SIP
-from sources.file_drops import make_drop
+from io_managers.lake import Lake
+from orchestration.base.settings import Settings
+from orchestration.definitions import build_defs
+from sources.file_drops import DropStore, make_drop
 from sources.market_data.lean import LeanFiles
+from sources.market_data.protocol import Window
+from sources.market_data.receipts import Receipts
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [
@@ -26,6 +33,11 @@ BY_LEANS_RULES = {
     "second": {"equal": 133_851, "opening_auction": 3, "closing_auction": 2, "unexplained": 1},
     "minute": {"equal": 6_746, "opening_auction": 10, "closing_auction": 11},
 }
+# IBM and AIG, 2013-10-07.
+SESSION_ROWS = {
+    "trades": 49_644, "quotes": 109_067, "intraday_bars": 22_012, "intraday_quote_bars": 32_527,
+    "consolidated_quotes": 55_945, "depth": 0, "intraday_quarantine": 0,
+}  # fmt: skip
 BY_THE_TAPES_RULES = {"second": 98_467, "minute": 3_226}
 
 
@@ -77,3 +89,27 @@ def test_leans_quotes_are_the_national_best_already_and_close_its_quote_bars():
 def test_read_as_quotes_of_exchanges_leans_would_be_crossed_nearly_always():
     best = consolidate(read("tick/bac/20131007_quote.zip"), "exchange")
     assert best["crossed"].mean() > 0.98
+
+
+def test_a_real_session_becomes_its_tables_with_nothing_lost(tmp_path):
+    now = dt.datetime(2013, 10, 12, tzinfo=dt.UTC)
+    settings = Settings(home=tmp_path, now=now, history_start=dt.date(2013, 10, 1))
+    config = f'[sources.lean]\ntype = "lean"\npath = "{EQUITY}"\n'
+    settings.sources_file.write_text(config)
+    source = LeanFiles(path=EQUITY).open("lean", {})
+    receipts = Receipts(DropStore(settings.drops_root), "lean")
+    day = dt.date(2013, 10, 7)
+    for found in source.fetch(Window(day, day), ["IBM", "AIG"]):
+        receipts.receive(found, now_ns=int(now.timestamp()) * 10**9)
+    job = build_defs(settings).resolve_job_def("intraday_history")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance, partition_key="2013-10-07").success
+    lake = Lake(settings.lake_root)
+    tables = {name: lake.read(("market_data", name)) for name in SESSION_ROWS}
+    assert {name: frame.height for name, frame in tables.items()} == SESSION_ROWS
+    built = tables["intraday_bars"].filter(origin="built", kind="bar_1m")
+    trades = tables["trades"].filter(~pl.col("conditions").is_in(["1000000", "4000000"]))
+    assert built["volume"].sum() == trades["size"].sum()
+    best = tables["consolidated_quotes"]
+    assert best["crossed"].sum() == 46
+    assert best["knowledge_time"].unique().to_list() == [now]
