@@ -74,10 +74,13 @@ def intraday_market_data_assets(
     def intraday_drops(context: dg.AssetExecutionContext) -> Iterator[dg.Output[pl.DataFrame]]:
         days = [dt.date.fromisoformat(key) for key in context.partition_keys]
         found = _read(_came(settings, store, days))
-        told = {"drops": len(found.drops), "note": "" if found.drops else NO_DROPS}
+        told: dict[str, int | str] = {
+            "drops": len(found.drops),
+            "note": "" if found.drops else NO_DROPS,
+        }
         for name, schema in SCHEMAS.items():
             table = tables.together(schema, found.parts.pop(name, []))
-            yield dg.Output(table, output_name=name, metadata=told)
+            yield dg.Output(table, output_name=name, metadata={**told})
 
     @lake_asset(
         "01", "consolidated_quotes", primary_key=["source", "symbol", "session", "seq"],

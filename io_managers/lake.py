@@ -236,7 +236,9 @@ def check_schema(key: Sequence[str], *, expected: pl.Schema, found: pl.Schema) -
 
 def keys_as(kind: pl.DataType, keys: Sequence[str]) -> list[str] | list[dt.date]:
     """Return partition keys as values of their column: a month is text, a session a date."""
-    return [dt.date.fromisoformat(key) for key in keys] if kind == pl.Date else list(keys)
+    if kind == pl.Date:
+        return [dt.date.fromisoformat(key) for key in keys]
+    return list(keys)
 
 
 def _check_partitions(

@@ -10,14 +10,15 @@ import msgspec
 
 from contracts.errors import ConfigurationError
 from sources.market_data.alpha_vantage import AlphaVantage
+from sources.market_data.iex_tops import IexFiles
 from sources.market_data.lean import LeanFiles
 from sources.market_data.pystock import PystockFiles
 from sources.market_data.table_files import CsvFiles, ParquetFiles
 
 # By `type`. A new vendor's configuration is added here.
-SourceConfig = CsvFiles | ParquetFiles | LeanFiles | PystockFiles | AlphaVantage
+SourceConfig = CsvFiles | ParquetFiles | LeanFiles | IexFiles | PystockFiles | AlphaVantage
 # Whose drops hold single sessions.
-SessionConfig = LeanFiles
+SessionConfig = LeanFiles | IexFiles
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 

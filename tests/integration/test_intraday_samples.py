@@ -16,6 +16,7 @@ from io_managers.lake import Lake
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 from sources.file_drops import DropStore, make_drop
+from sources.market_data.iex_tops import IexFiles
 from sources.market_data.lean import LeanFiles
 from sources.market_data.protocol import Window
 from sources.market_data.receipts import Receipts
@@ -113,3 +114,17 @@ def test_a_real_session_becomes_its_tables_with_nothing_lost(tmp_path):
     best = tables["consolidated_quotes"]
     assert best["crossed"].sum() == 46
     assert best["knowledge_time"].unique().to_list() == [now]
+
+
+def test_iexs_own_capture_is_read_to_the_packet_that_is_cut_off():
+    root = DATA / "orderbook" / "iex_tops_pcap" / "input_files"
+    source = IexFiles(path=root).open("iex", {})
+    (drop,) = source.fetch(Window(dt.date(2018, 1, 3), dt.date(2018, 1, 3)), [])
+    _, rows, quarantine = source.read(drop)
+    assert dict(rows["message"].value_counts().iter_rows()) == {
+        "system_event": 1, "short_sale": 13, "operational_halt": 13, "trading_status": 13,
+        "quote": 13,
+    }  # fmt: skip
+    assert rows["session"].unique().to_list() == [dt.date(2018, 1, 3)]
+    assert rows["symbol"].drop_nulls().unique().sort().to_list()[:4] == ["A", "AA", "AAAP", "AABA"]
+    assert quarantine.select("source_seq", "reason").rows() == [(54, "truncated_file")]
