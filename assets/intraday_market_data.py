@@ -98,9 +98,14 @@ def intraday_market_data_assets(
 
 def _came(settings: Settings, store: DropStore, days: list[dt.date]) -> Iterator[Came]:
     sources = session_sources(read_sources(settings.sources_file), os.environ)
-    trading = set(settings.sessions_between(min(days), max(days)))
+    trading = {
+        calendar: set(settings.sessions_between(min(days), max(days), calendar))
+        for calendar in {source.calendar for source in sources.values()}
+    }
     for day in days:
-        yield from session_drops(sources, store, day, is_session=day in trading)
+        yield from session_drops(
+            sources, store, day, lambda calendar, asked: asked in trading[calendar]
+        )
 
 
 def _read(came: Iterator[Came]) -> _Tables:

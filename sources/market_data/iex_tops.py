@@ -89,6 +89,7 @@ class IexSource:
 
     price_basis: PriceBasis = "raw"
     volume_unit_shares = 1
+    calendar: str | None = None
     quote_scope: Scope = "exchange"
     sale_conditions = IEX
 
@@ -103,9 +104,10 @@ class IexSource:
             if day is None or day in window:
                 yield take(self.name, self.config.path, path, self.config.bytes_max)
 
-    def may_hold(self, name: str, day: dt.date) -> bool:
-        """Tell whether the name has the day, or none."""
-        return _day_of(name) in (None, day)
+    def days_of(self, name: str) -> tuple[dt.date, ...] | None:
+        """Return the day in the name, if there is one."""
+        day = _day_of(name)
+        return None if day is None else (day,)
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse a capture into one row per message.

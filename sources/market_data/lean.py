@@ -97,6 +97,7 @@ class LeanSource:
 
     price_basis: PriceBasis = "raw"
     volume_unit_shares = 1
+    calendar: str | None = None
     # Its quote ticks name the exchange that has the best of all: see docs/intraday.md.
     quote_scope: Scope = "national_best"
     sale_conditions = SIP
@@ -118,10 +119,10 @@ class LeanSource:
                 if in_window and (not wanted or place.symbol in wanted):
                     yield take(self.name, root, path, self.config.bytes_max)
 
-    def may_hold(self, name: str, day: dt.date) -> bool:
-        """Tell whether a zip is of the day: minutes, seconds and ticks are, by their names."""
+    def days_of(self, name: str) -> tuple[dt.date, ...]:
+        """Return the day in the name of a zip of minutes, seconds or ticks."""
         place = _place(name)
-        return place is not None and place.day == day
+        return () if place is None or place.day is None else (place.day,)
 
     def read_session(self, drop: RawDrop, beside: Mapping[str, RawDrop]) -> list[Reading]:
         """Parse one zip, which needs no other."""

@@ -108,8 +108,12 @@ class SessionSource(MarketDataSource, Protocol):
     def sale_conditions(self) -> SaleConditions:
         """Which of its trades count for what."""
 
-    def may_hold(self, name: str, day: dt.date) -> bool:
-        """Tell by a drop's name whether it can have rows of the day; true where it does not say."""
+    @property
+    def calendar(self) -> str | None:
+        """The code of its exchange calendar in exchange_calendars; None is the desk's."""
+
+    def days_of(self, name: str) -> tuple[dt.date, ...] | None:
+        """Return the days that a drop can have rows of, by its name; None where it does not say."""
 
     def read_session(self, drop: RawDrop, beside: Mapping[str, RawDrop]) -> list[Reading]:
         """Parse a drop into one reading per kind; ``beside`` are the source's others, by name.

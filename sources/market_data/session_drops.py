@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -49,28 +49,43 @@ def newest_receipts(store: DropStore, name: str) -> dict[str, Receipt]:
 
 
 def session_drops(
-    sources: Mapping[str, SessionSource], store: DropStore, day: dt.date, *, is_session: bool
+    sources: Mapping[str, SessionSource],
+    store: DropStore,
+    day: dt.date,
+    is_session: Callable[[str | None, dt.date], bool],
 ) -> Iterator[Came]:
     """Yield what the kept drops say of a day, drop by drop in the order of source and name.
 
     Rows that break a rule of ``domain.market_data.intraday.rules`` are in the quarantine, as are
-    lines that the reader refused, and drops that cannot be read at all (as line 0). Of a drop
-    whose name does not say which day it is of, only the day's rows are taken, and what has no day
-    of its own is of the day that the drop's first row has, or on which the drop came. Of a drop
-    that is named for the day, everything is taken, and rows of other days are refused.
+    lines that the reader refused, and drops that cannot be read at all (as line 0). Of a drop that
+    is named for the day alone, everything is taken, and rows of other days are refused. Of others,
+    the day's rows are taken, and what has no day of its own is of the day that the drop's first row
+    has; without rows, of the middle of the days that its name can mean, or on which it came.
+
+    Parameters
+    ----------
+    sources : mapping of str to SessionSource
+        By the names under which their drops are kept.
+    store : DropStore
+        Where they are kept.
+    day : date
+        The session.
+    is_session : callable
+        Tells of a calendar, None for the desk's, whether a day is a session of it.
     """
     for name, source in sources.items():
         receipts = {
             key: row
             for key, row in sorted(newest_receipts(store, name).items())
-            if source.may_hold(key, day)
+            if (days := source.days_of(key)) is None or day in days
         }
         drops = {
             key: RawDrop(name, key, row.sha256, store.get(row.sha256))
             for key, row in receipts.items()
         }
         for key, drop in drops.items():
-            yield from _from_drop(source, receipts[key], drop, drops, day, is_session=is_session)
+            trades = is_session(source.calendar, day)
+            yield from _from_drop(source, receipts[key], drop, drops, day, is_session=trades)
 
 
 def _from_drop(
@@ -82,17 +97,18 @@ def _from_drop(
     *,
     is_session: bool,
 ) -> Iterator[Came]:
-    named = _named_for(source, drop.name, day)
+    days = source.days_of(drop.name)
+    named, home = days == (day,), days[len(days) // 2] if days else _came_on(receipt)
     try:
         readings = source.read_session(drop, beside)
     except SourceError as error:
-        if named or _came_on(receipt) == day:
+        if home == day:
             refused = _unreadable(drop, day, error.message)
             yield Came(source, receipt, None, pl.DataFrame(), refused)
         return
     first = min(
         (found for reading in readings if (found := _first_session(reading)) is not None),
-        default=_came_on(receipt),
+        default=home,
     )
     for kind, rows, lost in readings:
         if not named:
@@ -102,11 +118,6 @@ def _from_drop(
         judged = judge(rows, rules)
         quarantine = pl.concat([lost, _refused(drop, judged.refused)])
         yield Came(source, receipt, kind, judged.usable, quarantine)
-
-
-def _named_for(source: SessionSource, name: str, day: dt.date) -> bool:
-    """Tell whether the name says the day: it then cannot hold the one before."""
-    return source.may_hold(name, day) and not source.may_hold(name, day - dt.timedelta(days=1))
 
 
 def _came_on(receipt: Receipt) -> dt.date:

@@ -11,13 +11,16 @@ import pytest
 from domain.market_data.intraday.bars import bars_from_trades
 from domain.market_data.intraday.best_quotes import consolidate
 from domain.market_data.intraday.compare import FIELDS, compare_bars, counts_by_cause
+from domain.market_data.intraday.depth import Order, Replay, Top, replay
 from domain.market_data.intraday.sale_conditions import LEAN_BARS, SIP
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
 from sources.file_drops import DropStore, make_drop
+from sources.market_data.binance_feed import BinanceFeedFiles
 from sources.market_data.iex_tops import IexFiles
 from sources.market_data.lean import LeanFiles
+from sources.market_data.lobster import LobsterFiles
 from sources.market_data.protocol import Window
 from sources.market_data.receipts import Receipts
 
@@ -128,3 +131,52 @@ def test_iexs_own_capture_is_read_to_the_packet_that_is_cut_off():
     assert rows["session"].unique().to_list() == [dt.date(2018, 1, 3)]
     assert rows["symbol"].drop_nulls().unique().sort().to_list()[:4] == ["A", "AA", "AAAP", "AABA"]
     assert quarantine.select("source_seq", "reason").rows() == [(54, "truncated_file")]
+
+
+def test_lobsters_messages_replay_to_its_own_books():
+    source = LobsterFiles(path=DATA / "orderbook" / "lobster_aapl_excerpt").open("lobster", {})
+    day = dt.date(2012, 6, 21)
+    drops = {found.name: found for found in source.fetch(Window(day, day), ["AAPL"])}
+    (depth,), (trades,) = (
+        source.read_session(drop, drops)
+        for _, drop in sorted(drops.items(), key=lambda item: "_message_" in item[0])
+    )
+    assert depth.quarantine.is_empty()
+    assert trades.quarantine.is_empty()
+    assert (depth.rows.height, trades.rows.height) == (9_990, 159)
+    books = [
+        Top(
+            tuple(part.select("bid_price", "bid_size").iter_rows()),
+            tuple(part.select("ask_price", "ask_size").iter_rows()),
+        )
+        for part in depth.rows.partition_by("line", maintain_order=True)
+    ]
+    (messages,) = (drop.data for name, drop in drops.items() if "_message_" in name)
+    orders = [
+        Order(int(kind), float(size), float(price) / 10_000, int(side))
+        for _, kind, _, size, price, side in (
+            line.split(",") for line in messages.decode().splitlines()
+        )
+    ]
+    # Where a level goes, the next one behind it comes into view: no message says what it is.
+    assert replay(orders, books, 10) == Replay(equal=681, came_into_view=318, unexplained=0)
+
+
+def test_binances_feed_makes_a_book_without_a_gap_whose_best_is_its_ticker():
+    source = BinanceFeedFiles(path=DATA / "orderbook" / "hftbacktest").open("binance", {})
+    day = dt.date(2024, 8, 8)
+    (drop,) = source.fetch(Window(day, day), ["BTCUSDT"])
+    depth, trades, quotes = source.read_session(drop, {})
+    assert depth.quarantine.is_empty()
+    assert (depth.rows["line"].n_unique(), depth.rows.height) == (6_035, 60_350)
+    assert (trades.rows.height, quotes.rows.height) == (21_313, 66_089)
+    best = depth.rows.filter(level=1)
+    assert (best["bid_price"] < best["ask_price"]).all()
+    # The ticker is sent apart: at a book's instant it has had the same best in nearly all cases.
+    both = best.join_asof(
+        quotes.rows.sort("time_ns"), on="time_ns", suffix="_ticker", check_sortedness=False
+    )
+    agree = (both["bid_price"] == both["bid_price_ticker"]) & (
+        both["ask_price"] == both["ask_price_ticker"]
+    )
+    assert agree.mean() > 0.95
