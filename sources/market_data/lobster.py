@@ -99,15 +99,17 @@ class LobsterSource:
         return () if place is None else (place.day,)
 
     def read(self, drop: RawDrop) -> Reading:
-        """Parse the messages into trades, or books into levels, whose times the messages have.
+        """Parse messages into trades, or books into levels, without times: the messages have them.
 
         Raises
         ------
         SourceError
-            When the name is not LOBSTER's, or for books, whose times another file has.
+            When the name is not LOBSTER's.
         """
-        (reading,) = self.read_session(drop, {drop.name: drop})
-        return reading
+        place = _require(drop.name)
+        if place.what == "message":
+            return _trades(drop, place)
+        return _depth(drop, place, None)
 
     def read_session(self, drop: RawDrop, beside: Mapping[str, RawDrop]) -> list[Reading]:
         """Parse messages into trades, or books, with the messages beside them, into levels.
@@ -180,16 +182,20 @@ def _trades(drop: RawDrop, place: _Place) -> Reading:
     return Reading("trade", rows.filter(pl.col("conditions").is_in(_TRADES)), quarantine)
 
 
-def _depth(drop: RawDrop, place: _Place, times: pl.DataFrame) -> Reading:
+def _depth(drop: RawDrop, place: _Place, times: pl.DataFrame | None) -> Reading:
+    """Return the levels of each book; with ``times``, of each book that has one."""
     sides = ("ask", "bid")
     names = [
         f"{side}_{what}_{level}"
         for level in range(1, place.levels + 1) for side in sides for what in ("price", "size")
     ]  # fmt: skip
     lines = with_fields(split_lines(drop.data), names)
-    typed = lines.join(times, on="line", how="left", maintain_order="left").with_columns(
-        *(number(name) for name in names)
+    timed = (
+        lines.with_columns(pl.lit(None, pl.Int64).alias("time_ns"))
+        if times is None
+        else lines.join(times, on="line", how="left", maintain_order="left")
     )
+    typed = timed.with_columns(*(number(name) for name in names))
     prices = {
         side: [f"{side}_price_{level}" for level in range(1, place.levels + 1)] for side in sides
     }
@@ -211,7 +217,7 @@ def _depth(drop: RawDrop, place: _Place, times: pl.DataFrame) -> Reading:
     rules = (
         *layout_rules(len(names)),
         ("not_a_number", missing(*names)),
-        ("no_message", pl.col("time_ns").is_null()),
+        ("no_message", pl.lit(times is not None) & pl.col("time_ns").is_null()),
         ("crossed_book", pl.col("bid_price_1") >= pl.col("ask_price_1")),
         ("levels_out_of_order", pl.col("disordered")),
     )

@@ -79,8 +79,12 @@ def test_lobsters_lines_that_cannot_be_are_set_aside():
 
 
 def test_lobsters_books_need_their_messages_and_names(tmp_path):
+    book = drop(b"5859400,200,5853300,18,5859800,200,5853000,150\nx\n", BOOKS)
     with pytest.raises(SourceError, match="has no times"):
-        lobster().read(drop(b"1", BOOKS))
+        lobster().read_session(book, {BOOKS: book})
+    alone = lobster().read(book)
+    assert alone.rows["time_ns"].to_list() == [None, None]
+    assert alone.quarantine["reason"].to_list() == ["wrong_field_count"]
     with pytest.raises(SourceError, match="not named"):
         lobster().read(drop(b"1", "aapl.csv"))
     write(tmp_path, {MESSAGES: b"1", BOOKS: b"2", "aapl.csv": b"3",
