@@ -14,7 +14,7 @@ import polars as pl
 
 from contracts.errors import LakeError
 from io_managers.canonical import canonical_hash
-from io_managers.lake import Lake
+from io_managers.lake import Lake, keys_as
 from orchestration.base.metadata import HISTORY
 from orchestration.base.retries import final
 
@@ -59,7 +59,8 @@ class DeltaIOManager(dg.IOManager):
             return self.lake.read(path)
         keys = list(context.asset_partition_keys)
         if (context.definition_metadata or {}).get("window") == HISTORY["window"]:
-            return self.lake.read(path).filter(pl.col(column) <= max(keys))
+            (last,) = keys_as(self.lake.schema(path)[column], [max(keys)])
+            return self.lake.read(path, where=pl.col(column) <= last)
         return self.lake.read(path, partition_column=column, partitions=keys)
 
 

@@ -6,6 +6,7 @@ tables.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -173,7 +174,8 @@ class Lake:
         """Read a table, or only the named partitions, columns, or rows of it."""
         scan = pl.scan_delta(self._open(key))
         if partition_column is not None and partitions is not None:
-            scan = scan.filter(pl.col(partition_column).is_in(list(partitions)))
+            kind = scan.collect_schema()[partition_column]
+            scan = scan.filter(pl.col(partition_column).is_in(keys_as(kind, partitions)))
         if where is not None:
             scan = scan.filter(where)
         if columns is not None:
@@ -232,6 +234,13 @@ def check_schema(key: Sequence[str], *, expected: pl.Schema, found: pl.Schema) -
             )
 
 
+def keys_as(kind: pl.DataType, keys: Sequence[str]) -> list[str] | list[dt.date]:
+    """Return partition keys as values of their column: a month is text, a session a date."""
+    if kind == pl.Date:
+        return [dt.date.fromisoformat(key) for key in keys]
+    return list(keys)
+
+
 def _check_partitions(
     key: Sequence[str], frame: pl.DataFrame, column: str, names: Sequence[str]
 ) -> None:
@@ -249,7 +258,8 @@ def _check_partitions(
         raise PartitionError(
             f"{'/'.join(key)} has no column {column!r}.", remedy="add the partition column"
         )
-    stray = frame.filter(~pl.col(column).is_in(list(names)) | pl.col(column).is_null())
+    inside = pl.col(column).is_in(keys_as(frame.schema[column], names))
+    stray = frame.filter(~inside | pl.col(column).is_null())
     if stray.height:
         raise PartitionError(
             f"{stray.height} rows of {'/'.join(key)} lie outside {names[0]}..{names[-1]}, "

@@ -12,6 +12,7 @@ from assets.book import book_assets
 from assets.cash_management import cash_management_assets
 from assets.compliance import compliance_assets
 from assets.instrument_analysis import instrument_analysis_assets
+from assets.intraday_market_data import intraday_market_data_assets
 from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
 from assets.marts import marts_assets
@@ -28,10 +29,18 @@ from io_managers.lake import Lake
 from io_managers.verdicts import Judge
 from orchestration.base.freshness import with_freshness
 from orchestration.base.ops import desk_rules
-from orchestration.base.partitions import monthly
+from orchestration.base.partitions import monthly, session_partitions
 from orchestration.base.settings import Settings, read_settings
 from orchestration.checks import build_checks
-from orchestration.jobs import BACKFILL, DAILY, FILLS, INGEST, RESTATE, maintenance
+from orchestration.jobs import (
+    BACKFILL,
+    DAILY,
+    FILLS,
+    INGEST,
+    INTRADAY_HISTORY,
+    RESTATE,
+    maintenance,
+)
 from orchestration.schedules import after_close, nightly_maintenance
 from sensors.arrivals import arrivals
 from sensors.execution_journal import execution_journal
@@ -71,12 +80,16 @@ def build_defs(
     upkeep = maintenance(environment)
     bases = ANY_BASIS if environment.mode == "backtest" else RAW_ONLY
     return dg.Definitions(
-        assets=list(dg.map_asset_specs(partial(with_freshness, environment), assets)),
+        assets=[
+            *dg.map_asset_specs(partial(with_freshness, environment), assets),
+            # Rebuilt when somebody asks: no age is too old.
+            *intraday_market_data_assets(environment, session_partitions(environment)),
+        ],
         asset_checks=build_checks(
             Judge(lake, limits, partial(desk_rules, environment), bases=bases),
             BarsSuite(environment.data_docs_root, bases=bases),
         ),
-        jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, upkeep],
+        jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, INTRADAY_HISTORY, upkeep],
         sensors=[
             arrivals(environment), market_data(environment), execution_journal(environment),
             run_failure(environment), tag_runs(environment),

@@ -16,6 +16,15 @@ UNPARTITIONED = DROPS.upstream() | dg.AssetSelection.assets(
     ["market_data", "instruments"],
 )
 
+# Ticks, bars and depth of single sessions: no decision rests on them, and no daily run waits.
+INTRADAY = dg.AssetSelection.assets(
+    *(
+        ["market_data", name]
+        for name in ("trades", "quotes", "intraday_bars", "intraday_quote_bars", "depth",
+                     "consolidated_quotes", "intraday_quarantine")
+    )
+)  # fmt: skip
+
 INGEST = dg.define_asset_job(
     "ingest",
     selection=UNPARTITIONED,
@@ -26,12 +35,12 @@ VENUE_REPORTS = dg.AssetSelection.assets(["trade_execution", "venue_reports"])
 
 BACKFILL = dg.define_asset_job(
     "backfill",
-    selection=dg.AssetSelection.all() - UNPARTITIONED - HANDOFF,
+    selection=dg.AssetSelection.all() - UNPARTITIONED - HANDOFF - INTRADAY,
     description="Rebuild a range of months in one run. It never issues a decision.",
 )
 RESTATE = dg.define_asset_job(
     "restate",
-    selection=dg.AssetSelection.all() - HANDOFF,
+    selection=dg.AssetSelection.all() - HANDOFF - INTRADAY,
     description="Take in a vendor file that changed earlier months, and rebuild from the first of "
     "them on, as one range. It never issues a decision.",
 )
@@ -43,8 +52,14 @@ FILLS = dg.define_asset_job(
 )
 DAILY = dg.define_asset_job(
     "daily",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - INTRADAY,
     description="One session after its close: new vendor files, then the newest month.",
+)
+INTRADAY_HISTORY = dg.define_asset_job(
+    "intraday_history",
+    selection=INTRADAY,
+    description="Rebuild a range of sessions' trades, quotes, bars, best quotes and depth from the "
+    "drops that are kept.",
 )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import quickfix as fix
 
+from execution.errors import VenueError
 from execution.fix.parse import Fields, fields_of
 from execution.venue.config import VenueConfig
+from execution.venue.market_data import Update
 
 
 def acceptor_text(config: VenueConfig, store: Path) -> str:
@@ -21,6 +24,21 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
         "CertificateVerifyLevel=0",  # clients show no certificate, they log on by password
         "SSLProtocol=+TLSv1_2 +TLSv1_3",
     ]
+    # Who listens wants what is now, not what was missed: its sequence begins anew at each logon.
+    market_data = (
+        []
+        if not config.market_data_comp_id
+        else [
+            "[SESSION]",
+            "BeginString=FIX.4.4",
+            f"SenderCompID={config.comp_id}",
+            f"TargetCompID={config.market_data_comp_id}",
+            "ResetOnLogon=Y",
+            # Repeating groups: without a dictionary, quickfix refuses a tag that comes twice.
+            "UseDataDictionary=Y",
+            f"DataDictionary={dictionary_path()}",
+        ]
+    )
     return "\n".join(
         [
             "[DEFAULT]",
@@ -37,9 +55,24 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             "BeginString=FIX.4.4",
             f"SenderCompID={config.comp_id}",
             f"TargetCompID={config.client_comp_id}",
+            *market_data,
             "",
         ]
     )
+
+
+def dictionary_path() -> Path:
+    """Return where quickfix's package keeps FIX 4.4's dictionary.
+
+    Raises
+    ------
+    VenueError
+        When it came without one.
+    """
+    for file in distribution("quickfix").files or ():
+        if file.name == "FIX44.xml":
+            return Path(str(file.locate())).resolve()
+    raise VenueError("quickfix has no FIX44.xml.", remedy="install it from its source package")
 
 
 class VenueAcceptor(fix.Application):  # type: ignore[misc]
@@ -53,10 +86,20 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         Directory of quickfix's message store, from which it repeats after a gap.
     enqueue : callable
         Takes a request's fields to the venue's loop.
+    subscribe : callable
+        Takes a request for market data there, or None when who asked has gone.
     """
 
-    def __init__(self, config: VenueConfig, store: Path, enqueue: Callable[[Fields], None]) -> None:
+    def __init__(
+        self,
+        config: VenueConfig,
+        store: Path,
+        enqueue: Callable[[Fields], None],
+        subscribe: Callable[[Fields | None], None],
+    ) -> None:
         super().__init__()
+        self._subscribe = subscribe
+        self._market_data_id: Any = None
         self.received: dict[str, int] = {}
         self.rejects_logons = False
         self.is_logged_on = False
@@ -92,6 +135,20 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
             header.setField(122, "20000101-00:00:00.000")
         fix.Session.sendToTarget(message, self._session_id)
 
+    def send_update(self, update: Update) -> None:
+        """Send one message of market data; lost when its reader is away."""
+        if self._market_data_id is None:
+            return
+        message = fix.Message()
+        for tag, value in update.fields.items():
+            (message.getHeader() if tag == 35 else message).setField(tag, value)
+        for entry in update.entries:
+            group = fix.Group(268, next(iter(entry)))
+            for tag, value in entry.items():
+                group.setField(tag, value)
+            message.addGroup(group)
+        fix.Session.sendToTarget(message, self._market_data_id)
+
     def disconnect(self) -> None:
         """Break the line without a logout."""
         self._session().disconnect()
@@ -108,19 +165,31 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
 
     def onCreate(self, session_id: Any) -> None:  # noqa: N802
         """Remember a copy of the session's id; quickfix may free its own."""
-        self._session_id = fix.SessionID(
+        known = fix.SessionID(
             session_id.getBeginString().getValue(),
             session_id.getSenderCompID().getValue(),
             session_id.getTargetCompID().getValue(),
         )
+        if self._is_market_data(session_id):
+            self._market_data_id = known
+        else:
+            self._session_id = known
 
-    def onLogon(self, _session_id: Any) -> None:  # noqa: N802
-        """Note it."""
-        self.is_logged_on = True
+    def _is_market_data(self, session_id: Any) -> bool:
+        target: str = session_id.getTargetCompID().getValue()
+        return target == self._config.market_data_comp_id
 
-    def onLogout(self, _session_id: Any) -> None:  # noqa: N802
+    def onLogon(self, session_id: Any) -> None:  # noqa: N802
         """Note it."""
-        self.is_logged_on = False
+        if not self._is_market_data(session_id):
+            self.is_logged_on = True
+
+    def onLogout(self, session_id: Any) -> None:  # noqa: N802
+        """Note it."""
+        if self._is_market_data(session_id):
+            self._subscribe(None)
+        else:
+            self.is_logged_on = False
 
     def toAdmin(self, _message: Any, _session_id: Any) -> None:  # noqa: N802
         """Nothing to add."""
@@ -149,9 +218,12 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         brought = [message.getField(tag) if message.isSetField(tag) else "" for tag in (553, 554)]
         return hmac.compare_digest("\0".join(brought).encode(), "\0".join(wanted).encode())
 
-    def fromApp(self, message: Any, _session_id: Any) -> None:  # noqa: N802
-        """Count the request and hand it to the loop."""
+    def fromApp(self, message: Any, session_id: Any) -> None:  # noqa: N802
+        """Count the request and hand it to the loop; who only listens cannot trade."""
         fields = fields_of(message.toString())
+        if self._is_market_data(session_id):
+            self._subscribe(fields)
+            return
         kind = fields.get(35, "")
         self.received[kind] = self.received.get(kind, 0) + 1
         self._enqueue(fields)

@@ -23,6 +23,8 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         network, close the port to others or set a password.
     comp_id, client_comp_id : str
         Its id and the client's.
+    market_data_comp_id : str
+        When set, a second session, for market data, with this client; it cannot trade.
     bars : str
         Bars file of the session to replay; another may be loaded later.
     seed : int
@@ -43,6 +45,7 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fix_port: int
     comp_id: str = "VENUE"
     client_comp_id: str = "QUANTIVISTA"
+    market_data_comp_id: str = ""
     bars: str = ""
     seed: int = 7
     latency_ms: float = 0.0

@@ -23,6 +23,7 @@ from execution.venue.market import (
     quotes_at,
     ticks,
 )
+from execution.venue.market_data import Levels
 from execution.venue.wire import CANCELED, EXPIRED, FILLED, NEW, PARTIAL, REJECTED, VenueOrder
 
 Phase = Literal["empty", "pre_open", "continuous", "closed"]
@@ -354,6 +355,18 @@ class Exchange:
     def _taken(self) -> list[Fields]:
         reports, self._reports = self._reports, []
         return reports
+
+    def levels(self) -> dict[str, Levels]:
+        """Return the lots at each price of every book's limit orders: bids and offers."""
+        found: dict[str, Levels] = {}
+        for symbol, book in self._books.items():
+            sides: Levels = ({}, {})
+            for order in book:
+                if order.limit_ticks is not None:
+                    side = sides[0 if order.side == "buy" else 1]
+                    side[order.limit_ticks] = side.get(order.limit_ticks, 0) + order.lots
+            found[symbol] = sides
+        return found
 
     def positions(self) -> dict[str, dict[str, int]]:
         """Return shares, cash and fees per symbol, from the fills and nothing else."""

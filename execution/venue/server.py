@@ -20,6 +20,7 @@ from execution.venue.exchange import Exchange
 from execution.venue.faults import Faults
 from execution.venue.ledger import Ledger, entries
 from execution.venue.market import read_session
+from execution.venue.market_data import Subscriptions, Update
 
 T = TypeVar("T")
 _ANSWER_TIMEOUT_S = 30.0
@@ -45,6 +46,7 @@ class VenueServer:
         self._config = config
         self._state_dir = Path(config.state_dir)
         self._inbox: queue.SimpleQueue[Fields | _Task] = queue.SimpleQueue()
+        self._subscriptions = Subscriptions()
         self._delayed: list[tuple[float, int, Fields]] = []
         self._delayed_count = 0
         self._stop = threading.Event()
@@ -61,7 +63,9 @@ class VenueServer:
             path = self._state_dir / "ledger.jsonl"
             ledger = Ledger(path)
             self._exchange = Exchange(self._config, ledger, entries(path))
-            self._acceptor = VenueAcceptor(self._config, self._state_dir / "fix", self._inbox.put)
+            self._acceptor = VenueAcceptor(
+                self._config, self._state_dir / "fix", self._inbox.put, self._market_data
+            )
             self._faults = Faults(self._exchange, self._acceptor)
             if self._config.bars:
                 self._load(Path(self._config.bars))
@@ -103,6 +107,26 @@ class VenueServer:
             self._send(self._exchange.handle(item))
         self._advance_if_due()
         self._send_due()
+        if self._subscriptions:
+            self._publish(self._subscriptions.changes(self._exchange.levels(), self._now_ns()))
+
+    def _market_data(self, request: Fields | None) -> None:
+        """Let the loop answer a request for market data; called by quickfix's thread."""
+        self._inbox.put(_Task(lambda: self._answer(request)))
+
+    def _answer(self, request: Fields | None) -> None:
+        if request is None:
+            self._subscriptions.clear()
+        elif request.get(35) == "V":
+            levels = self._exchange.levels()
+            self._publish(self._subscriptions.request(request, levels, self._now_ns()))
+
+    def _publish(self, updates: list[Update]) -> None:
+        for update in updates:
+            self._acceptor.send_update(update)
+
+    def _now_ns(self) -> int:
+        return self._exchange.now_ns
 
     def _patience_s(self) -> float:
         now = time.monotonic()

@@ -49,6 +49,7 @@ def spec(
     tier: str = "core",
     partitioned: bool = True,
     keeps_instruments_apart: bool = False,
+    column: str = MONTH_COLUMN,
 ) -> dict[str, Any]:
     """Return the arguments of an asset or an output that stores one table in the lake.
 
@@ -69,6 +70,8 @@ def spec(
     keeps_instruments_apart : bool
         Whether a row rests on rows of its own instrument only; a corrected bar then reaches no
         other's.
+    column : str
+        What a partitioned table is partitioned by.
     """
     group, prefix, owner = WORKFLOWS[workflow]
     tags = {"workflow": workflow, "tier": tier} | ({"event": event} if event else {})
@@ -78,7 +81,7 @@ def spec(
         "owners": [owner],
         "kinds": {"deltalake", *kinds},
         "tags": tags,
-        "metadata": table(primary_key, MONTH_COLUMN if partitioned else None)
+        "metadata": table(primary_key, column if partitioned else None)
         | ({"keeps_instruments_apart": True} if keeps_instruments_apart else {}),
         "io_manager_key": "lake",
         "description": description,
@@ -89,15 +92,16 @@ def lake_asset(
     workflow: str,
     name: str,
     *,
-    months: dg.MonthlyPartitionsDefinition | None = None,
+    months: dg.TimeWindowPartitionsDefinition | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     deps: Sequence[Sequence[str]] = (),
     **arguments: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Return the decorator of an asset that is one table in the lake; see ``spec``.
 
-    With ``months``, the asset is partitioned by month and a range of months is one run. ``deps``
-    are tables that must be there first, whose rows it does not read.
+    With ``months``, the asset is partitioned by month, or by the days of ``session_partitions``
+    with ``column="session"``, and a range is one run. ``deps`` are tables that must be there first,
+    whose rows it does not read.
     """
     declared = spec(workflow, name, partitioned=months is not None, **arguments)
     if months is not None:
@@ -119,11 +123,14 @@ def lake_assets(
     *,
     outs: Mapping[str, Mapping[str, Any]],
     ins: Mapping[str, dg.AssetIn],
-    months: dg.MonthlyPartitionsDefinition,
+    months: dg.TimeWindowPartitionsDefinition,
     deps: Sequence[Sequence[str]] = (),
     pool: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Return the decorator of several tables that one step writes; ``outs`` are from ``spec``."""
+    """Return the decorator of several tables that one step writes; ``outs`` are from ``spec``.
+
+    ``months`` may also be the days of ``session_partitions``.
+    """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         decorator = dg.multi_asset(

@@ -246,28 +246,40 @@ class Settings(BaseSettings):
             self.instant().date() + dt.timedelta(days=3 * SESSIONS_AHEAD),
         )
 
-    def times_between(self, first: dt.date, last: dt.date) -> list[SessionTimes]:
+    def times_between(
+        self, first: dt.date, last: dt.date, calendar: str | None = None
+    ) -> list[SessionTimes]:
         """Return the exchange sessions of any days, with or without the platform's history.
+
+        Parameters
+        ----------
+        first, last : date
+            Both included.
+        calendar : str, optional
+            Another one than the settings'.
 
         Raises
         ------
         ConfigurationError
             When the calendar does not reach so far.
         """
+        code = calendar or self.calendar
         # A calendar of days without a session cannot be had.
         margin = dt.timedelta(days=LONGEST_CLOSURE_DAYS)
         try:
-            around = _session_times(self.calendar, first - margin, last + margin)
+            around = _session_times(code, first - margin, last + margin)
         except ValueError as error:
             raise ConfigurationError(
-                f"The sessions of {self.calendar} from {first} to {last} are not known: {error}",
+                f"The sessions of {code} from {first} to {last} are not known: {error}",
                 remedy="ask for other days, or set another `calendar`",
             ) from error
         return [entry for entry in around if first <= entry.session <= last]
 
-    def sessions_between(self, first: dt.date, last: dt.date) -> pl.Series:
+    def sessions_between(
+        self, first: dt.date, last: dt.date, calendar: str | None = None
+    ) -> pl.Series:
         """Return the days of ``times_between``."""
-        days = [entry.session for entry in self.times_between(first, last)]
+        days = [entry.session for entry in self.times_between(first, last, calendar)]
         return pl.Series("session", days, dtype=pl.Date)
 
     def last_session(self) -> dt.date:

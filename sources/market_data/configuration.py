@@ -11,12 +11,21 @@ import msgspec
 
 from contracts.errors import ConfigurationError
 from sources.market_data.alpha_vantage import AlphaVantage
+from sources.market_data.binance_feed import BinanceFeedFiles
+from sources.market_data.fix_market_data import FixMarketData
+from sources.market_data.iex_tops import IexFiles
 from sources.market_data.lean import LeanFiles
+from sources.market_data.lobster import LobsterFiles
 from sources.market_data.pystock import PystockFiles
 from sources.market_data.table_files import CsvFiles, ParquetFiles
 
 # By `type`. A new vendor's configuration is added here.
-SourceConfig = CsvFiles | ParquetFiles | LeanFiles | PystockFiles | AlphaVantage
+SourceConfig = (
+    CsvFiles | ParquetFiles | LeanFiles | IexFiles | LobsterFiles | BinanceFeedFiles
+    | PystockFiles | FixMarketData | AlphaVantage
+)  # fmt: skip
+# Whose drops hold single sessions.
+SessionConfig = LeanFiles | IexFiles | LobsterFiles | BinanceFeedFiles | FixMarketData
 # `reference` is read by `sources.reference_data.configuration`.
 TABLES = frozenset({"sources", "bars", "reference"})
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")

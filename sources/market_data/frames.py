@@ -43,6 +43,11 @@ QUOTE: Schema = {
     **_WHERE, "time_ns": pl.Int64,
     **dict.fromkeys(("bid_price", "bid_size", "ask_price", "ask_size"), pl.Float64), **_TICK,
 }  # fmt: skip
+# One row is one level of a book at an instant; a side without so many levels is null there.
+DEPTH: Schema = {
+    **_WHERE, "time_ns": pl.Int64, "level": pl.Int64,
+    **dict.fromkeys(("bid_price", "bid_size", "ask_price", "ask_size"), pl.Float64),
+}  # fmt: skip
 QUARANTINE: Schema = {
     "source_seq": pl.Int64, "symbol": pl.String, "session": pl.Date, "reason": pl.String,
     "raw": pl.String, "source": pl.String, "raw_sha256": pl.String,
@@ -61,7 +66,7 @@ def schema_of(kind: Kind) -> Schema:
         return DAILY
     if kind.startswith("quote_bar"):
         return QUOTE_BAR
-    return {"trade": TRADE, "quote": QUOTE}.get(kind, BAR)
+    return {"trade": TRADE, "quote": QUOTE, "depth": DEPTH}.get(kind, BAR)
 
 
 def split_lines(data: bytes, *, first_line: int = 1) -> pl.DataFrame:

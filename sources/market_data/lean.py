@@ -17,6 +17,8 @@ import polars as pl
 
 from contracts.clock import NS_PER_S
 from contracts.errors import SourceError
+from domain.market_data.intraday.best_quotes import Scope
+from domain.market_data.intraday.sale_conditions import SIP
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.archives import sole_zip_member
 from sources.market_data.directory import files_below, take
@@ -95,6 +97,10 @@ class LeanSource:
 
     price_basis: PriceBasis = "raw"
     volume_unit_shares = 1
+    calendar: str | None = None
+    # Its quote ticks name the exchange that has the best of all: see docs/intraday.md.
+    quote_scope: Scope = "national_best"
+    sale_conditions = SIP
 
     def __init__(self, name: str, config: LeanFiles) -> None:
         self.name, self.config = name, config
@@ -121,6 +127,16 @@ class LeanSource:
     def written_ns(self, name: str) -> None:
         """Return nothing: a file's name does not say when it was written."""
         del name
+
+    def days_of(self, name: str) -> tuple[dt.date, ...]:
+        """Return the day in the name of a zip of minutes, seconds or ticks."""
+        place = _place(name)
+        return () if place is None or place.day is None else (place.day,)
+
+    def read_session(self, drop: RawDrop, beside: Mapping[str, RawDrop]) -> list[Reading]:
+        """Parse one zip, which needs no other."""
+        del beside
+        return [self.read(drop)]
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse one zip, whose name within the directory says what it holds.

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 import polars as pl
 
 from contracts.errors import SourceError
+from domain.market_data.intraday.best_quotes import Scope
+from domain.market_data.intraday.sale_conditions import SaleConditions
 from sources.file_drops import RawDrop
 
 PriceBasis = Literal["raw", "split_adjusted", "total_return"]
 Kind = Literal["bar_1d", "bar_1h", "bar_1m", "bar_5m", "bar_15m", "bar_30m", "bar_1s",
-               "quote_bar_1m", "quote_bar_1s", "trade", "quote"]  # fmt: skip
+               "quote_bar_1m", "quote_bar_1s", "trade", "quote", "depth", "tops"]  # fmt: skip
 # A symbol as vendors write it. It becomes part of a drop's name, so it may not look like a path.
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-=^]{0,31}")
 
@@ -98,6 +100,36 @@ class MarketDataSource(Protocol):
         ------
         SourceError
             When the bytes are not of the vendor's layout at all.
+        """
+
+
+class SessionSource(MarketDataSource, Protocol):
+    """A vendor whose drops hold single sessions: ticks, bars within the day, depth."""
+
+    @property
+    def quote_scope(self) -> Scope:
+        """What one of its quotes speaks for."""
+
+    @property
+    def sale_conditions(self) -> SaleConditions:
+        """Which of its trades count for what."""
+
+    @property
+    def calendar(self) -> str | None:
+        """The code of its exchange calendar in exchange_calendars; None is the desk's."""
+
+    def days_of(self, name: str) -> tuple[dt.date, ...] | None:
+        """Return the days that a drop can have rows of, by its name; None where it does not say."""
+
+    def read_session(self, drop: RawDrop, beside: Mapping[str, RawDrop]) -> list[Reading]:
+        """Parse a drop into one reading per kind; ``beside`` are the source's others, by name.
+
+        A drop that only completes another one gives none.
+
+        Raises
+        ------
+        SourceError
+            As ``read``, or when a drop that it needs is missing.
         """
 
 

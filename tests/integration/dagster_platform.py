@@ -28,7 +28,7 @@ query ($id: String!) {
   }
 }
 """
-ASSETS = "{ assetNodes { assetKey { path } isPartitioned } }"
+ASSETS = "{ assetNodes { assetKey { path } isPartitioned jobNames } }"
 
 
 def free_port():
@@ -86,7 +86,9 @@ class Platform:
     def backfill(self, months, timeout_s=200):
         """Launch a backfill of every monthly asset and return its final status."""
         nodes = self.query(ASSETS)["assetNodes"]
-        keys = [{"path": n["assetKey"]["path"]} for n in nodes if n["isPartitioned"]]
+        # Tables of single sessions have a job of their own.
+        monthly = [n for n in nodes if n["isPartitioned"] and "backfill" in n["jobNames"]]
+        keys = [{"path": node["assetKey"]["path"]} for node in monthly]
         launched = self.query(LAUNCH, p={"assetSelection": keys, "partitionNames": months})
         launched = launched["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched

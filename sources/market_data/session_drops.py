@@ -1,0 +1,144 @@
+"""What came for one session from all configured vendors: the newest drop of each name, read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+from contracts.errors import SourceError
+from domain.market_data.intraday.rules import judge, rules_for
+from sources.file_drops import DropStore, RawDrop
+from sources.market_data.configuration import SessionConfig, SourceConfig
+from sources.market_data.frames import QUARANTINE
+from sources.market_data.protocol import Kind, Reading, SessionSource
+from sources.market_data.receipts import Receipt, Receipts
+
+
+class Came(NamedTuple):
+    """Rows of one kind from one drop, or what of it is refused."""
+
+    source: SessionSource
+    receipt: Receipt
+    kind: Kind | None
+    rows: pl.DataFrame
+    quarantine: pl.DataFrame
+
+
+def session_sources(
+    configs: Mapping[str, SourceConfig], environ: Mapping[str, str]
+) -> dict[str, SessionSource]:
+    """Return the opened sources whose drops hold single sessions, by name."""
+    return {
+        name: config.open(name, environ)
+        for name, config in sorted(configs.items())
+        if isinstance(config, SessionConfig)
+    }
+
+
+def newest_receipts(store: DropStore, name: str) -> dict[str, Receipt]:
+    """Return a source's last receipt of each drop name, by name: a second one corrects the first.
+
+    What came twice with the same bytes has one receipt, the first: bytes that come back after a
+    correction do not replace it.
+    """
+    return {row.name: row for row in Receipts(store, name).rows()}
+
+
+def session_drops(
+    sources: Mapping[str, SessionSource],
+    store: DropStore,
+    day: dt.date,
+    is_session: Callable[[str | None, dt.date], bool],
+) -> Iterator[Came]:
+    """Yield what the kept drops say of a day, drop by drop in the order of source and name.
+
+    Rows that break a rule of ``domain.market_data.intraday.rules`` are in the quarantine, as are
+    lines that the reader refused, and drops that cannot be read at all (as line 0). Of a drop that
+    is named for the day alone, everything is taken, and rows of other days are refused. Of others,
+    the day's rows are taken, and what has no day of its own is of the day that the drop's first row
+    has; without rows, of the middle of the days that its name can mean, or on which it came.
+
+    Parameters
+    ----------
+    sources : mapping of str to SessionSource
+        By the names under which their drops are kept.
+    store : DropStore
+        Where they are kept.
+    day : date
+        The session.
+    is_session : callable
+        Tells of a calendar, None for the desk's, whether a day is a session of it.
+    """
+    for name, source in sources.items():
+        receipts = {
+            key: row
+            for key, row in sorted(newest_receipts(store, name).items())
+            if (days := source.days_of(key)) is None or day in days
+        }
+        drops = {
+            key: RawDrop(name, key, row.sha256, store.get(row.sha256))
+            for key, row in receipts.items()
+        }
+        for key, drop in drops.items():
+            trades = is_session(source.calendar, day)
+            yield from _from_drop(source, receipts[key], drop, drops, day, is_session=trades)
+
+
+def _from_drop(
+    source: SessionSource,
+    receipt: Receipt,
+    drop: RawDrop,
+    beside: Mapping[str, RawDrop],
+    day: dt.date,
+    *,
+    is_session: bool,
+) -> Iterator[Came]:
+    days = source.days_of(drop.name)
+    named, home = days == (day,), days[len(days) // 2] if days else _came_on(receipt)
+    try:
+        readings = source.read_session(drop, beside)
+    except SourceError as error:
+        if home == day:
+            refused = _unreadable(drop, day, error.message)
+            yield Came(source, receipt, None, pl.DataFrame(), refused)
+        return
+    first = min(
+        (found for reading in readings if (found := _first_session(reading)) is not None),
+        default=home,
+    )
+    for kind, rows, lost in readings:
+        if not named:
+            rows = rows.filter(pl.col("session") == day)
+            lost = lost.filter(pl.col("session").fill_null(first) == day)
+        rules = rules_for(kind, day, is_session=is_session, known_ns=receipt.received_ns)
+        judged = judge(rows, rules)
+        quarantine = pl.concat([lost, _refused(drop, judged.refused)])
+        yield Came(source, receipt, kind, judged.usable, quarantine)
+
+
+def _came_on(receipt: Receipt) -> dt.date:
+    return dt.datetime.fromtimestamp(receipt.received_ns // 10**9, dt.UTC).date()
+
+
+def _first_session(reading: Reading) -> dt.date | None:
+    found = reading.rows["session"].min()
+    return found if isinstance(found, dt.date) else None
+
+
+def _unreadable(drop: RawDrop, day: dt.date, why: str) -> pl.DataFrame:
+    row = (0, None, day, "unreadable_drop", why, drop.source, drop.sha256)
+    return pl.DataFrame([row], schema=QUARANTINE, orient="row")
+
+
+def _refused(drop: RawDrop, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return refused rows as the quarantine has them: ``raw`` is what was understood, as JSON."""
+    raw = [msgspec.json.encode(row).decode() for row in rows.drop("reason").iter_rows(named=True)]
+    return rows.select(
+        pl.col("line").alias("source_seq"), "symbol", "session", "reason",
+        pl.Series("raw", raw, dtype=pl.String), pl.lit(drop.source).alias("source"),
+        pl.lit(drop.sha256).alias("raw_sha256"),
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Which drops are read for a session, and where what has no day of its own is kept."""
+
+import datetime as dt
+import gzip
+import json
+
+import pytest
+
+from sources.file_drops import DropStore, make_drop
+from sources.market_data.binance_feed import BinanceFeedFiles
+from sources.market_data.iex_tops import IexFiles
+from sources.market_data.lean import LeanFiles
+from sources.market_data.receipts import Receipts
+from sources.market_data.session_drops import session_drops, session_sources
+from sources.market_data.table_files import CsvFiles
+from tests.unit.capture_cases import AT_NS, frame, pcap, quote, trade, transport
+from tests.unit.source_cases import zipped
+
+WEDNESDAY, THURSDAY = dt.date(2018, 1, 3), dt.date(2018, 1, 4)
+DAY_NS = 86_400 * 10**9
+SATURDAY = dt.date(2018, 1, 6)
+
+
+def weekdays(calendar, day):
+    return calendar == "24/7" or day.weekday() < 5
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """Sources of the desk, and a way to receive a drop of one."""
+    configs = {
+        "iex": IexFiles(path=tmp_path), "lean": LeanFiles(path=tmp_path),
+        "binance": BinanceFeedFiles(path=tmp_path), "own": CsvFiles(path=tmp_path),
+    }  # fmt: skip
+    sources, store = session_sources(configs, {}), DropStore(tmp_path / "drops")
+
+    def receive(source, name, data, now_ns=AT_NS + 10 * DAY_NS):
+        Receipts(store, source).receive(make_drop(source, name, data), now_ns=now_ns)
+
+    def came(day):
+        return list(session_drops(sources, store, day, weekdays))
+
+    return receive, came
+
+
+def counts(found):
+    return {one.kind: one.rows.height for one in found}
+
+
+def reasons(found):
+    return [reason for one in found for reason in one.quarantine["reason"]]
+
+
+def test_only_sources_of_sessions_are_opened(tmp_path):
+    configs = {"own": CsvFiles(path=tmp_path), "lean": LeanFiles(path=tmp_path)}
+    assert list(session_sources(configs, {})) == ["lean"]
+
+
+def test_a_capture_that_does_not_name_its_day_gives_each_day_its_rows(desk):
+    receive, came = desk
+    data = pcap(
+        frame(transport([quote("A", 10000, 1, 10100, 1), trade("A", 10000, 1, 1)])),
+        b"noise",
+        frame(transport([trade("A", 10000, 1, 2, at_ns=AT_NS + DAY_NS)], first=3)),
+    )
+    receive("iex", "example.pcap", data)
+    assert counts(came(WEDNESDAY)) == {"trade": 1, "quote": 1}
+    assert counts(came(THURSDAY)) == {"trade": 1, "quote": 0}
+    # What has no day is the first row's day's, once.
+    assert reasons(came(WEDNESDAY)) == ["not_ipv4"]
+    assert reasons(came(THURSDAY)) == []
+
+
+def test_a_drop_that_names_its_day_keeps_rows_of_others_in_its_quarantine(desk):
+    receive, came = desk
+    data = pcap(frame(transport([trade("A", 1, 1, 1, at_ns=AT_NS + DAY_NS)])))
+    receive("iex", "20180103.pcap", data)
+    assert reasons(came(WEDNESDAY)) == ["wrong_session"]
+    assert came(THURSDAY) == []
+
+
+def test_what_cannot_be_read_is_in_one_quarantine(desk):
+    receive, came = desk
+    came_on = AT_NS + DAY_NS
+    receive("iex", "example.pcap", b"no capture", now_ns=came_on)
+    receive("binance", "btcusdt_20180103.gz", b"no gzip")
+    assert [one.kind for one in came(THURSDAY)] == [None]
+    assert reasons(came(THURSDAY)) == ["unreadable_drop"]
+    assert "neither pcap" in came(THURSDAY)[0].quarantine["raw"].item()
+    assert reasons(came(WEDNESDAY)) == ["unreadable_drop"]
+    assert reasons(came(dt.date(2018, 1, 2))) == []
+
+
+def test_a_source_lives_by_its_own_calendar(desk):
+    receive, came = desk
+    at_ms = int(dt.datetime(2018, 1, 6, 12, tzinfo=dt.UTC).timestamp()) * 1000
+    message = {"data": {"e": "trade", "s": "BTCUSDT", "T": at_ms, "p": "1", "q": "2"}}
+    receive("binance", "btcusdt_20180106.gz", gzip.compress(b"1 " + json.dumps(message).encode()))
+    member = "20180106_spy_Trade_Tick.csv"
+    receive("lean", "tick/spy/20180106_trade.zip", zipped(member, b"1,10000,1,P,1,0\n"))
+    found = {(one.receipt.source, one.kind): one.rows.height for one in came(SATURDAY)}
+    assert found == {
+        ("binance", "depth"): 0, ("binance", "trade"): 1, ("binance", "quote"): 0,
+        ("lean", "trade"): 0,
+    }  # fmt: skip
+    assert reasons(came(SATURDAY)) == ["wrong_session"]
+
+
+def test_bars_that_cannot_be_are_refused_with_what_was_understood(desk):
+    receive, came = desk
+    text = b"1,2,3,1,2,5\n2,2,1,3,2,5\n3,2,3,1,4,5\n4,2,3,1,2,-5\n5,-2,3,1,2,5\n"
+    receive("lean", "minute/spy/20180103_trade.zip", zipped("20180103_spy_minute_trade.csv", text))
+    (one,) = came(WEDNESDAY)
+    assert one.rows["line"].to_list() == [1]
+    assert one.quarantine.select("source_seq", "reason").rows() == [
+        (2, "high_below_low"), (3, "high_below_low"), (4, "negative"), (5, "non_positive_price"),
+    ]  # fmt: skip
+    assert json.loads(one.quarantine["raw"][0])["high"] == 0.0001
