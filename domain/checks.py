@@ -14,7 +14,8 @@ import polars as pl
 from domain.book.policy import BookPolicy
 from domain.compliance.rules import GrossLeverage, NameConcentration, SectorConcentration
 from domain.market_data.quality import FLAGS
-from domain.market_data.series_rules import session_findings, unit_steps
+from domain.market_data.series_rules import unit_steps
+from domain.market_data.session_rules import session_findings
 from domain.market_data.vendor_reconciliation import Reconciliation
 
 RULE_SET_VERSION = "checks-3"

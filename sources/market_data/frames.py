@@ -21,6 +21,7 @@ from sources.market_data.protocol import Kind, Reading
 NEW_YORK = "America/New_York"
 # A line of these says nothing.
 _BLANKS = " \t\r\v\f"
+_SPACES = [*_BLANKS, *(chr(code) for code in range(28, 32))]
 LINES_MAX = 100_000_000
 _OHLC = ("open", "high", "low", "close")
 _SIDES = tuple(f"{side}_{name}" for side in ("bid", "ask") for name in (*_OHLC, "size"))
@@ -115,7 +116,8 @@ def with_fields(lines: pl.DataFrame, names: Sequence[str], separator: str = ",")
         .drop(_REST)
     )
     # Looking for white space once is quicker than stripping each field of each line.
-    spaced = lines["raw"].str.contains(r"[\s\x1c-\x1f]").any()
+    text = lines["raw"].str
+    spaced = (text.len_bytes() != text.len_chars()).any() or text.contains_any(_SPACES).any()
     return found.with_columns(pl.col(*names).str.strip_chars()) if spaced else found
 
 

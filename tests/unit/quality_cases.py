@@ -10,7 +10,8 @@ from domain.market_data.deliveries import delivery_findings
 from domain.market_data.intraday_rules import intraday_findings, time_zone_shift
 from domain.market_data.normalise import HEADER, coverage_of, normalise, read_rows
 from domain.market_data.reference import CorporateAction
-from domain.market_data.series_rules import series_findings, session_findings
+from domain.market_data.series_rules import series_findings
+from domain.market_data.session_rules import session_findings
 from domain.market_data.sessions import SessionTimes
 from domain.market_data.vendor_reconciliation import prefer, switches
 from sources.file_drops import make_drop
