@@ -83,7 +83,7 @@ def read_lines(data: bytes) -> pl.DataFrame:
             rule="changed_header",
         )
     lines = (
-        _one_column(data)
+        text_lines(data, skip=1)
         .with_row_index("line", offset=2)
         .with_columns(pl.col("line").cast(pl.Int64))
     )
@@ -111,15 +111,16 @@ def _require_utf8(data: bytes) -> None:
         ) from error
 
 
-def _one_column(data: bytes) -> pl.DataFrame:
+def text_lines(data: bytes, *, skip: int = 0) -> pl.DataFrame:
+    """Return the lines of UTF-8 text after the first ``skip`` as ``raw``; null for an empty one."""
     separator = next((byte for byte in _SEPARATORS if byte not in data), None)
     if separator is None:
-        lines = data.split(b"\n")[1:]
+        lines = data.split(b"\n")[skip:]
         return pl.DataFrame([pl.Series("raw", lines, dtype=pl.Binary).cast(pl.String)])
     return pl.read_csv(
         io.BytesIO(data),
         has_header=False,
-        skip_rows=1,
+        skip_rows=skip,
         separator=separator.decode(),
         quote_char=None,
         new_columns=["raw"],

@@ -5,8 +5,9 @@ file's SHA-256 and its line. A *warning* stays on the bar as one of its ``qualit
 true, and often is. A file that breaks an error of its own is refused whole.
 
 What is judged where: rows by ``normalise`` and the readers in ``sources``, series by
-``series_rules``, whole files by ``deliveries``, intraday rows by ``intraday_rules``, two vendors by
-``vendor_reconciliation``. ``docs/data-quality.md`` is written from here.
+``series_rules``, sessions by ``session_rules``, whole files by ``deliveries``, intraday rows by
+``intraday_rules``, two vendors by ``vendor_reconciliation``. ``docs/data-quality.md`` is written
+from here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rules on whole sessions: what the number of a session's bars says."""
+"""Rules on whole sessions: those that nobody has, and those of which half is missing."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from contracts.errors import SourceError
 from domain.market_data.intraday_rules import crossed_book
-from domain.market_data.normalise import HEADER
+from domain.market_data.normalise import HEADER, text_lines
 from domain.market_data.quality import any_broken, first_broken, require_rules
 from sources.file_drops import RawDrop
 from sources.market_data.protocol import Kind, Reading
@@ -21,6 +21,7 @@ from sources.market_data.protocol import Kind, Reading
 NEW_YORK = "America/New_York"
 # A line of these says nothing.
 _BLANKS = " \t\r\v\f"
+_SPACES = [*_BLANKS, *(chr(code) for code in range(28, 32))]
 LINES_MAX = 100_000_000
 _OHLC = ("open", "high", "low", "close")
 _SIDES = tuple(f"{side}_{name}" for side in ("bid", "ask") for name in (*_OHLC, "size"))
@@ -75,25 +76,28 @@ def split_lines(data: bytes, *, first_line: int = 1) -> pl.DataFrame:
     Never fails for what the bytes are: of a line that is not UTF-8, ``raw`` has the wrong bytes as
     ``\xff``.
     """
-    pieces = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if len(pieces) > LINES_MAX:
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    n_lines = data.count(b"\n") + 1
+    if n_lines > LINES_MAX:
         raise SourceError(
-            f"The file has {len(pieces)} lines, the limit is {LINES_MAX}.",
+            f"The file has {n_lines} lines, the limit is {LINES_MAX}.",
             remedy="split it by date",
             rule="oversized_file",
         )
-    try:
-        data.decode()
-        utf8 = pl.Series("utf8", [True], dtype=pl.Boolean).new_from_index(0, len(pieces))
-    except UnicodeDecodeError:
-        utf8 = pl.Series("utf8", [_is_utf8(piece) for piece in pieces], dtype=pl.Boolean)
-        pieces = [piece.decode(errors="backslashreplace").encode() for piece in pieces]
-    return (
-        pl.DataFrame([pl.Series("raw", pieces, dtype=pl.Binary).cast(pl.String), utf8])
-        .with_row_index("line", offset=first_line)
-        .with_columns(pl.col("line").cast(pl.Int64), pl.col("raw").str.strip_chars_end("\r"))
-        .filter(pl.col("raw").str.strip_chars(_BLANKS) != "")
+    if _is_utf8(data):
+        lines = text_lines(data).with_columns(pl.lit(value=True).alias("utf8"))
+    else:
+        pieces = data.split(b"\n")
+        shown = [piece.decode(errors="backslashreplace") for piece in pieces]
+        lines = pl.DataFrame(
+            {"raw": shown, "utf8": [_is_utf8(piece) for piece in pieces]},
+            schema={"raw": pl.String, "utf8": pl.Boolean},
+        )
+    said = pl.col("raw").str.strip_chars(_BLANKS) != ""
+    numbered = lines.with_row_index("line", offset=first_line).with_columns(
+        pl.col("line").cast(pl.Int64), pl.col("raw").str.strip_chars_end("\r")
     )
+    return numbered.filter(said)
 
 
 def _is_utf8(piece: bytes) -> bool:
@@ -117,7 +121,8 @@ def with_fields(lines: pl.DataFrame, names: Sequence[str], separator: str = ",")
         .drop(_REST)
     )
     # Looking for white space once is quicker than stripping each field of each line.
-    spaced = lines["raw"].str.contains(r"[\s\x1c-\x1f]").any()
+    text = lines["raw"].str
+    spaced = (text.len_bytes() != text.len_chars()).any() or text.contains_any(_SPACES).any()
     return found.with_columns(pl.col(*names).str.strip_chars()) if spaced else found
 
 
