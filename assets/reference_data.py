@@ -5,8 +5,6 @@ import polars as pl
 
 from domain.market_data.instruments import instrument_master
 from domain.market_data.membership import MEMBERSHIP_SCHEMA, universe_coverage, universe_of
-from domain.market_data.reference import actions_of
-from domain.market_data.split_findings import split_findings
 from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.partitions import MONTH_COLUMN
@@ -16,7 +14,6 @@ from sources.reference_data.reference import Reference, read_reference
 
 BARS = dg.AssetIn(["market_data", "bars"], metadata=HISTORY)
 SPELLS = dg.AssetIn(["market_data", "symbol_spells"])
-ACTIONS = dg.AssetIn(["market_data", "corporate_actions"])
 MEMBERSHIP = dg.AssetIn(["market_data", "index_membership"])
 
 
@@ -94,20 +91,7 @@ def reference_data_assets(
         found = universe_coverage(bars, settings.sessions(), *universe_of(membership))
         return found.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
-    @lake_asset(
-        "01", "split_findings", primary_key=["instrument_id", "session", "finding"],
-        kinds={"polars"}, months=months, tier="report", ins={"bars": BARS, "actions": ACTIONS},
-        description="One row is a session on which prices and splits do not agree: a split that "
-        "nobody told of, or one that the vendor's prices hold already. Grain: instrument, session, "
-        "finding. Consumers: operations.",
-    )  # fmt: skip
-    def findings(
-        context: dg.AssetExecutionContext, bars: pl.DataFrame, actions: pl.DataFrame
-    ) -> pl.DataFrame:
-        found = split_findings(bars, actions_of(actions))
-        return found.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
-
     return [
         symbol_spells, corporate_actions, index_membership, reference_quarantine, instruments,
-        universe, findings,
+        universe,
     ]  # fmt: skip

@@ -128,7 +128,8 @@ def check_vendors(found: Reconciliation, partition: str) -> Verdict:
     found : Reconciliation
         Of the partition's sessions, with the last one before them as where returns start.
     """
-    n = {name: int(found.counts[name].sum()) for name in found.counts.columns if name != "session"}
+    counted = [name for name in found.counts.columns if name.startswith("n_")]
+    n = {name: int(found.counts[name].sum()) for name in counted}
     known = n["n_common"] + n["n_only_primary"]
     rules = (
         ("nothing_compared", n["n_compared"] == 0),

@@ -22,14 +22,18 @@ from domain.checks import (
     check_decisions,
     check_evaluations,
     check_signals,
+    check_vendors,
 )
 from domain.compliance.completeness import check_alerts, check_position_report, check_statistics
 from domain.compliance.rules import RuleSet
+from domain.market_data.vendor_reconciliation import Reconciliation
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.partitions import MONTH_COLUMN
 
 BARS = ("market_data", "bars")
+VENDOR_AGREEMENT = ("market_data", "vendor_agreement")
+VENDOR_DISCREPANCIES = ("market_data", "vendor_discrepancies")
 EVALUATIONS = ("market_prediction", "evaluations")
 SIGNALS = ("trading_decision", "signals")
 DECISIONS = ("portfolio_coordination", "decisions")
@@ -90,6 +94,19 @@ class Judge:
             month,
             bases=self._bases,
         )
+
+    def vendors(self, month: str) -> Verdict:
+        """Judge whether the other vendors say what the preferred one does; each must."""
+        counts, found = (self.month_of(k, month) for k in (VENDOR_AGREEMENT, VENDOR_DISCREPANCIES))
+        verdicts = [
+            check_vendors(
+                Reconciliation(found.filter(second_source=name), counts.filter(second_source=name)),
+                month,
+            )
+            for name in counts["second_source"].unique().sort()
+        ]
+        broken = tuple(rule for verdict in verdicts for rule in verdict.violations)
+        return Verdict("/".join(VENDOR_AGREEMENT), month, counts.height, broken)
 
     def evaluations(self, month: str) -> Verdict:
         """Judge the evaluations."""

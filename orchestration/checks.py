@@ -19,6 +19,7 @@ from io_managers.verdicts import (
     STATES,
     STATISTICS,
     TRIAL_BALANCE,
+    VENDOR_AGREEMENT,
     Judge,
 )
 
@@ -33,6 +34,12 @@ def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinitio
     return [
         _expectations(judge, suite),
         _check(judge, BARS, "usable", _each(judge.bars), "Keys, prices, calendar, completeness."),
+        _check(
+            judge, VENDOR_AGREEMENT, "vendors_agree", _each(judge.vendors),
+            "The other vendors have the bars, and their returns are the preferred one's.",
+            # A desk with one vendor has nothing to compare, and passes.
+            months_from=BARS,
+        ),
         _check(
             judge, EVALUATIONS, "usable", _each(judge.evaluations),
             "Probabilities, ratings, and no model that saw its future.",

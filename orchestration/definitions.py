@@ -11,6 +11,7 @@ import dagster as dg
 from assets.book import book_assets
 from assets.cash_management import cash_management_assets
 from assets.compliance import compliance_assets
+from assets.data_quality import data_quality_assets
 from assets.instrument_analysis import instrument_analysis_assets
 from assets.intraday_market_data import intraday_market_data_assets
 from assets.market_data import market_data_assets
@@ -66,6 +67,7 @@ def build_defs(
     assets = [
         *reference_data_assets(environment, months),
         *market_data_assets(environment, months),
+        *data_quality_assets(environment, months),
         *instrument_analysis_assets(environment, months),
         *market_prediction_assets(environment, months),
         *trading_decision_assets(environment, months),

@@ -28,6 +28,12 @@ _DISCREPANCIES = {
     "second": pl.Float64, "difference_bp": pl.Float64, "severity": pl.String,
 }  # fmt: skip
 
+_COUNTED = ("n_common", "n_compared", "n_only_primary", "n_only_second", "n_return_error",
+            *(f"n_{field}" for field in FIELDS))  # fmt: skip
+DISCREPANCIES_SCHEMA = _DISCREPANCIES | {"second_source": pl.String}
+COUNTS_SCHEMA = {"session": pl.Date, **dict.fromkeys(_COUNTED, pl.Int64),
+                 "second_source": pl.String}  # fmt: skip
+
 
 class Tolerances(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How far two vendors may lie apart before it is said, and before it is an error.
@@ -89,6 +95,43 @@ def reconcile_vendors(
     )
     discrepancies = pl.concat(_found(compared, limits)).sort(*KEY, "field")
     return Reconciliation(discrepancies, _counts(primary, second, compared, discrepancies))
+
+
+def against_each(
+    said: Mapping[str, pl.DataFrame], tolerances: Tolerances | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Compare the first source's bars with those of each other one.
+
+    Parameters
+    ----------
+    said : mapping of str to pl.DataFrame
+        Bars by source, the preferred one first. Compared are the instruments that both have, from
+        the first session that both have to the last: a vendor of two years is not incomplete.
+
+    Returns
+    -------
+    tuple of pl.DataFrame
+        ``discrepancies`` and ``counts`` of all ``Reconciliation``s, with ``second_source``.
+    """
+    found = [pl.DataFrame(schema=DISCREPANCIES_SCHEMA)]
+    counted = [pl.DataFrame(schema=COUNTS_SCHEMA)]
+    primary, *others = said
+    for name in others:
+        both = reconcile_vendors(
+            _shared(said[primary], said[name]), _shared(said[name], said[primary]), tolerances
+        )
+        named = pl.lit(name).alias("second_source")
+        found.append(both.discrepancies.select(*_DISCREPANCIES, named))
+        counted.append(both.counts.select("session", *_COUNTED, named))
+    return pl.concat(found), pl.concat(counted)
+
+
+def _shared(bars: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    first, last = other["session"].min(), other["session"].max()
+    return bars.filter(
+        pl.col("instrument_id").is_in(other["instrument_id"].unique().implode()),
+        pl.col("session").is_between(pl.lit(first, pl.Date), pl.lit(last, pl.Date)),
+    )
 
 
 def _pair(field: str, of: Callable[[Callable[[str], pl.Expr]], pl.Expr]) -> list[pl.Expr]:

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from contracts.envelope import digest
 from contracts.errors import SourceError
 from domain.market_data.deliveries import require_delivery
 from domain.market_data.normalise import Normalised, coverage_of, normalise
+from domain.market_data.reference import with_permanent_ids
 from domain.market_data.revisions import BarHistory, Delivery, as_of, nothing_known, revise
 from domain.market_data.sessions import SessionTimes
 from domain.market_data.vendor_reconciliation import prefer
@@ -123,10 +124,28 @@ def known_at(
         one.quarantine.filter(closed.fill_null(value=True)).drop("drop_name")
         for one in histories.values()
     )
-    said = as_of(revisions, instant).drop("revision", "withdrawn", "delivery", "drop_name")
-    by_source = {name: said.filter(pl.col("source") == name) for name in histories}
-    bars = prefer(by_source, list(histories))
+    bars = prefer(_said(revisions, instant, histories), list(histories))
     return Normalised(bars, quarantine, coverage_of(bars, quarantine, sessions)), revisions
+
+
+def bars_by_source(
+    histories: Mapping[str, DailyHistory],
+    instant: dt.datetime,
+    sessions: pl.Series,
+    spells: pl.DataFrame,
+) -> dict[str, pl.DataFrame]:
+    """Return what each source said until an instant, by permanent ids; see ``known_at``."""
+    closed = pl.col("session") <= sessions.max()
+    revisions = pl.concat(one.revisions for one in histories.values()).filter(closed)
+    said = _said(revisions, instant, histories)
+    return {name: with_permanent_ids(bars, spells) for name, bars in said.items()}
+
+
+def _said(
+    revisions: pl.DataFrame, instant: dt.datetime, names: Iterable[str]
+) -> dict[str, pl.DataFrame]:
+    known = as_of(revisions, instant).drop("revision", "withdrawn", "delivery", "drop_name")
+    return {name: known.filter(pl.col("source") == name) for name in names}
 
 
 class _Read(NamedTuple):

@@ -11,7 +11,7 @@ from domain.market_data.adjust import total_returns
 from domain.market_data.as_known import adjusted_as_known, factors
 from domain.market_data.membership import members_on, universe_coverage, universe_of
 from domain.market_data.reference import actions_of, with_permanent_ids
-from domain.market_data.split_findings import split_findings
+from domain.market_data.series_rules import series_findings
 from domain.reporting.universe import universe_notes
 from orchestration.base.settings import Settings
 from sources.market_data.lean import LeanFiles
@@ -257,14 +257,15 @@ def test_the_members_without_data_of_2010_to_2016_are_counted(sp500):
 def test_splits_are_found_where_nobody_tells_of_them(lean):
     bars = daily_bars("AAPL", lean.spells)
     acted = [one for one in actions_of(lean.actions) if one.instrument_id == "US.AAPL"]
-    assert split_findings(bars, acted).is_empty() or set(
-        split_findings(bars, acted)["session"]
-    ) == {dt.date(2000, 9, 29)}
-    silent = split_findings(bars, [])
-    found = dict(silent.select("session", "ratio").iter_rows())
-    assert {day: found[day] for day in (dt.date(2014, 6, 9), dt.date(2020, 8, 31))} == {
-        dt.date(2014, 6, 9): "7:1", dt.date(2020, 8, 31): "4:1",
-    }  # fmt: skip
+    splits = {dt.date(2014, 6, 9), dt.date(2020, 8, 31)}
+
+    def found(rule, of, told):
+        findings = series_findings(of.sort("instrument_id", "session"), of["session"], told)
+        return set(findings.filter(rule=rule)["session"])
+
+    assert found("split_unapplied", bars, acted) <= {dt.date(2000, 9, 29)}
+    assert splits <= found("split_unapplied", bars, [])
     view = adjusted_as_known(bars, acted, as_of_ns=TODAY_NS, basis="split_adjusted")
-    twice = split_findings(view, acted).filter(finding="doubled_split")
-    assert {dt.date(2014, 6, 9), dt.date(2020, 8, 31)} <= set(twice["session"])
+    # As if the vendor called its adjusted prices raw.
+    twice = found("split_not_in_prices", view.with_columns(price_basis=pl.lit("raw")), acted)
+    assert splits <= twice
