@@ -32,7 +32,7 @@ _COUNTED = ("n_common", "n_compared", "n_only_primary", "n_only_second", "n_retu
             *(f"n_{field}" for field in FIELDS))  # fmt: skip
 DISCREPANCIES_SCHEMA = _DISCREPANCIES | {"second_source": pl.String}
 COUNTS_SCHEMA = {"session": pl.Date, **dict.fromkeys(_COUNTED, pl.Int64),
-                 "second_source": pl.String}  # fmt: skip
+                 "n_other_basis": pl.Int64, "second_source": pl.String}  # fmt: skip
 
 
 class Tolerances(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,32 +105,50 @@ def against_each(
     Parameters
     ----------
     said : mapping of str to pl.DataFrame
-        Bars by source, the preferred one first. Compared are the instruments that both have, from
-        the first session that both have to the last: a vendor of two years is not incomplete.
+        Bars by source, the preferred one first. Of each instrument, the sessions are compared from
+        the first that both cover to the last: a vendor of two years is not incomplete.
 
     Returns
     -------
     tuple of pl.DataFrame
-        ``discrepancies`` and ``counts`` of all ``Reconciliation``s, with ``second_source``.
+        ``discrepancies`` and ``counts`` of all ``Reconciliation``s, with ``second_source``;
+        ``n_other_basis`` of the common bars are adjusted for other things.
     """
     found = [pl.DataFrame(schema=DISCREPANCIES_SCHEMA)]
     counted = [pl.DataFrame(schema=COUNTS_SCHEMA)]
     primary, *others = said
     for name in others:
-        both = reconcile_vendors(
-            _shared(said[primary], said[name]), _shared(said[name], said[primary]), tolerances
-        )
+        first, second = _shared(said[primary], said[name]), _shared(said[name], said[primary])
+        both = reconcile_vendors(first, second, tolerances)
         named = pl.lit(name).alias("second_source")
         found.append(both.discrepancies.select(*_DISCREPANCIES, named))
-        counted.append(both.counts.select("session", *_COUNTED, named))
+        counts = both.counts.join(
+            _other_basis(first, second), on="session", how="left", maintain_order="left"
+        ).with_columns(pl.col("n_other_basis").fill_null(0))
+        counted.append(counts.select("session", *_COUNTED, "n_other_basis", named))
     return pl.concat(found), pl.concat(counted)
 
 
+def _other_basis(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """Return how many common bars of a session are adjusted for different things."""
+    columns = [*KEY, "price_basis"]
+    both = first.select(columns).join(second.select(columns), on=KEY, suffix="_second")
+    return (
+        both.filter(pl.col("price_basis") != pl.col("price_basis_second"))
+        .group_by("session")
+        .agg(pl.len().cast(pl.Int64).alias("n_other_basis"))
+    )
+
+
 def _shared(bars: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    first, last = other["session"].min(), other["session"].max()
-    return bars.filter(
-        pl.col("instrument_id").is_in(other["instrument_id"].unique().implode()),
-        pl.col("session").is_between(pl.lit(first, pl.Date), pl.lit(last, pl.Date)),
+    """Return the bars of the instruments that the other source has, within its years of each."""
+    spans = other.group_by("instrument_id").agg(
+        pl.col("session").min().alias("first"), pl.col("session").max().alias("last")
+    )
+    return (
+        bars.join(spans, on="instrument_id", maintain_order="left")
+        .filter(pl.col("session").is_between("first", "last"))
+        .drop("first", "last")
     )
 
 
