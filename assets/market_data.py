@@ -10,9 +10,10 @@ import polars as pl
 from contracts.clock import datetime_ns
 from domain.identity import with_event_ids, with_history_digest
 from domain.market_data.adjust import forward_adjusted, with_gaps
+from domain.market_data.normalise import Normalised
 from domain.market_data.reference import actions_of, with_permanent_ids
 from domain.market_data.series_rules import with_series_rules
-from domain.reporting.charts import quarantine_by_reason, to_png
+from domain.reporting.charts import bars_per_session, quarantine_by_reason, to_png
 from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
@@ -105,10 +106,7 @@ def market_data_assets(
             event_type="NormalizedMarketDataEvent", key="instrument_id", payload=BAR_FIELDS,
             inputs=["raw_sha256"], logic_version=LOGIC_VERSION,
         )  # fmt: skip
-        counts = judged.quarantine["reason"].value_counts(name="n").sort("reason")
-        context.add_output_metadata(
-            {"chart": png_metadata(to_png(quarantine_by_reason(counts)))}, "quarantine"
-        )
+        _show(context, judged)
         changed = with_permanent_ids(revisions.filter(pl.col(MONTH_COLUMN).is_in(keys)), spells)
         return bars, judged.quarantine, judged.coverage, changed
 
@@ -132,6 +130,16 @@ def market_data_assets(
         return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
     return [*received, vendor_drops, daily_bars, adjusted_bars]
+
+
+def _show(context: dg.AssetExecutionContext, judged: Normalised) -> None:
+    """Attach the charts of what came and of what was set aside."""
+    counts = judged.quarantine["reason"].value_counts(name="n").sort("reason")
+    charts = {"quarantine": quarantine_by_reason(counts)}
+    if judged.coverage.height:
+        charts["coverage"] = bars_per_session(judged.coverage.sort("session"))
+    for name, chart in charts.items():
+        context.add_output_metadata({"chart": png_metadata(to_png(chart))}, name)
 
 
 class Fetch(dg.Config):

@@ -135,6 +135,13 @@ def quarantine_by_reason(counts: pl.DataFrame) -> AnyChart:
     return _counted(counts, "reason", ORANGE, "Quarantined rows per reason (count)")
 
 
+def bars_per_session(coverage: pl.DataFrame) -> AnyChart:
+    """Draw ``session``, ``n_bars``: how many bars each session has, none where it is missing."""
+    last = coverage.tail(1).row(0, named=True)
+    series = {"n_bars": (f"{last['n_bars']:,}", BLUE)}
+    return _lines(coverage, series, title="Bars per session (count)", axis_format=",.0f", zero=True)
+
+
 def reliability(bins: pl.DataFrame, month: str) -> AnyChart:
     """Draw ``predicted``, ``observed``, ``n``: announced against observed frequency, per bin."""
     rows = bins.sort("predicted").to_dicts()

@@ -326,6 +326,10 @@ def test_charts_are_equal_bytes_with_ids_of_their_own():
 
 
 def test_a_png_is_as_wide_as_asked():
+    coverage = pl.DataFrame(
+        {"session": [dt.date(2010, 1, 4), dt.date(2010, 1, 5)], "n_bars": [7, 0]}
+    )
+    assert "Bars per session" in charts.to_svg(charts.bars_per_session(coverage))
     chart = charts.quarantine_by_reason(counts("reason", ("outside_range", 77), (HOSTILE, 1)))
     png = charts.to_png(chart, width_px=860)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
