@@ -17,7 +17,14 @@ from sources.market_data.alpha_vantage_bodies import require_answer
 from sources.market_data.alpha_vantage_series import drop_name, read_series
 from sources.market_data.errors import VendorCredentialError, VendorQuotaError
 from sources.market_data.http import HttpClient, HttpLimits
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, require_symbol
+from sources.market_data.protocol import (
+    PriceBasis,
+    Reading,
+    Refusal,
+    Undated,
+    Window,
+    require_symbol,
+)
 
 HOST = "www.alphavantage.co"
 # What `compact` means, and what a plan without `full` gets in its place.
@@ -64,7 +71,7 @@ class _Question(NamedTuple):
     parameters: dict[str, str]
 
 
-class AlphaVantageSource:
+class AlphaVantageSource(Undated):
     """Daily or intraday bars of the instruments that are asked for."""
 
     price_basis: PriceBasis = "raw"
@@ -114,10 +121,6 @@ class AlphaVantageSource:
     def is_daily(self, name: str) -> bool:
         """Tell daily answers from intraday ones."""
         return "/daily_adjusted." in name
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: an answer is known when it came."""
-        del name
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse a drop of either series and format; raise ``SourceError`` for anything else."""

@@ -24,7 +24,7 @@ from domain.market_data.intraday.sale_conditions import Role, SaleConditions, Sa
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.directory import files_below, take
 from sources.market_data.frames import DEPTH, QUARANTINE, QUOTE, TRADE
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window
+from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, WithinTheDay
 
 EXCHANGE = "BINANCE"
 _NS_PER_MS = 1_000_000
@@ -87,7 +87,7 @@ class _Rows(NamedTuple):
     bad: list[tuple[Any, ...]]
 
 
-class BinanceFeedSource:
+class BinanceFeedSource(WithinTheDay):
     """Depth, trades and best quotes of one exchange that never closes."""
 
     price_basis: PriceBasis = "raw"
@@ -120,15 +120,6 @@ class BinanceFeedSource:
         if day is None:
             return ()
         return tuple(day + dt.timedelta(days=shift) for shift in (-1, 0, 1))
-
-    def is_daily(self, name: str) -> bool:
-        """Tell that it holds no daily bars."""
-        del name
-        return False
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: a file's name does not say when it was written."""
-        del name
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse a recording into levels of the book; what it has of trades is not in it."""

@@ -13,10 +13,10 @@ import polars as pl
 from domain.market_data.normalise import VOLUME_UNIT_SHARES, read_rows
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_VENDOR, RawDrop, vendor_drops
 from sources.market_data.frames import QUARANTINE
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window
+from sources.market_data.protocol import PriceBasis, Reading, Refusal, Undated, Window
 
 
-class VendorFiles:
+class VendorFiles(Undated):
     """The vendor's files in one directory, or the embedded ones."""
 
     price_basis: PriceBasis = "raw"
@@ -35,10 +35,6 @@ class VendorFiles:
     def is_daily(self, name: str) -> bool:
         """Tell the bars from the symbol list."""
         return name == EMBEDDED_BARS
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: the files do not say when they were written."""
-        del name
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse the bars; every line is judged by ``normalise``."""

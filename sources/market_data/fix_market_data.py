@@ -24,7 +24,14 @@ from domain.market_data.intraday.sale_conditions import SaleConditions
 from sources.file_drops import RawDrop, make_drop
 from sources.market_data.errors import VendorCredentialError, VendorUnavailableError
 from sources.market_data.fix_messages import END, REFUSAL, SOH, Message, parse, readings
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, require_symbol
+from sources.market_data.protocol import (
+    PriceBasis,
+    Reading,
+    Refusal,
+    Window,
+    WithinTheDay,
+    require_symbol,
+)
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 _POLL_S = 0.05
@@ -71,7 +78,7 @@ class FixMarketData(
         return FixMarketDataSource(name, self, password)
 
 
-class FixMarketDataSource:
+class FixMarketDataSource(WithinTheDay):
     """Depth and best quotes of one venue."""
 
     price_basis: PriceBasis = "raw"
@@ -122,15 +129,6 @@ class FixMarketDataSource:
     def days_of(self, name: str) -> tuple[dt.date, ...] | None:
         """Return nothing: a replayed session is of another day than its recording."""
         return None if name.endswith(".fix") else ()
-
-    def is_daily(self, name: str) -> bool:
-        """Tell that it holds no daily bars."""
-        del name
-        return False
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: a file's name does not say when it was written."""
-        del name
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse a recording into levels; see ``read_session``."""

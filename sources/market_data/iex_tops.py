@@ -24,7 +24,7 @@ from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.directory import files_below, take
 from sources.market_data.frames import NEW_YORK, QUARANTINE, QUOTE, TRADE, Schema
 from sources.market_data.pcap import Fault, udp_payloads
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window
+from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, WithinTheDay
 
 PRICE_SCALE = 10_000
 TOPS_1_6 = 0x8003
@@ -84,7 +84,7 @@ class _Place(NamedTuple):
     raw: str
 
 
-class IexSource:
+class IexSource(WithinTheDay):
     """Trades and quotes of one exchange."""
 
     price_basis: PriceBasis = "raw"
@@ -108,15 +108,6 @@ class IexSource:
         """Return the day in the name, if there is one."""
         day = _day_of(name)
         return None if day is None else (day,)
-
-    def is_daily(self, name: str) -> bool:
-        """Tell that it holds no daily bars."""
-        del name
-        return False
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: a file's name does not say when it was written."""
-        del name
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse a capture into one row per message.

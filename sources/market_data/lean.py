@@ -33,7 +33,7 @@ from sources.market_data.frames import (
     split_lines,
     with_fields,
 )
-from sources.market_data.protocol import Kind, PriceBasis, Reading, Refusal, Window
+from sources.market_data.protocol import Kind, PriceBasis, Reading, Refusal, Undated, Window
 
 Resolution = Literal["daily", "hour", "minute", "second", "tick"]
 RESOLUTIONS: tuple[Resolution, ...] = ("daily", "hour", "minute", "second", "tick")
@@ -92,7 +92,7 @@ class _Place(NamedTuple):
     what: str
 
 
-class LeanSource:
+class LeanSource(Undated):
     """Bars, quote bars and ticks in LEAN's zips."""
 
     price_basis: PriceBasis = "raw"
@@ -123,10 +123,6 @@ class LeanSource:
         """Tell the zips of daily bars from the others."""
         place = _place(name)
         return place is not None and place.resolution == "daily"
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: a file's name does not say when it was written."""
-        del name
 
     def days_of(self, name: str) -> tuple[dt.date, ...]:
         """Return the day in the name of a zip of minutes, seconds or ticks."""

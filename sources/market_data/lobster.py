@@ -31,7 +31,7 @@ from sources.market_data.frames import (
     split_lines,
     with_fields,
 )
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window
+from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, WithinTheDay
 
 PRICE_SCALE = 10_000
 NOBODY = 9_999_999_999
@@ -68,7 +68,7 @@ class _Place(NamedTuple):
     levels: int
 
 
-class LobsterSource:
+class LobsterSource(WithinTheDay):
     """Trades, and the book after every message."""
 
     price_basis: PriceBasis = "raw"
@@ -97,15 +97,6 @@ class LobsterSource:
         """Return the day in the name."""
         place = _place(name)
         return () if place is None else (place.day,)
-
-    def is_daily(self, name: str) -> bool:
-        """Tell that it holds no daily bars."""
-        del name
-        return False
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: a file's name does not say when it was written."""
-        del name
 
     def read(self, drop: RawDrop) -> Reading:
         """Parse messages into trades, or books into levels, without times: the messages have them.

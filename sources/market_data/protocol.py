@@ -64,6 +64,23 @@ class Reading(NamedTuple):
     quarantine: pl.DataFrame
 
 
+class Undated:
+    """Of a source whose drops do not say in their names when they were written."""
+
+    def written_ns(self, name: str) -> None:
+        """Return nothing: a drop is known when it came."""
+        del name
+
+
+class WithinTheDay(Undated):
+    """Of a source that has no daily bars."""
+
+    def is_daily(self, name: str) -> bool:
+        """Tell that it holds none."""
+        del name
+        return False
+
+
 class MarketDataSource(Protocol):
     """One configured vendor."""
 

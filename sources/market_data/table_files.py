@@ -23,7 +23,7 @@ from sources.market_data.frames import (
     split_lines,
     with_fields,
 )
-from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window
+from sources.market_data.protocol import PriceBasis, Reading, Refusal, Undated, Window
 
 _NUMBERS = ("open", "high", "low", "close", "volume")
 # A Parquet file of nothing but one repeated value says little of what it unpacks to.
@@ -81,7 +81,7 @@ class ParquetFiles(TableFiles, frozen=True, tag_field="type", tag="parquet", kw_
         return ParquetSource(name, self)
 
 
-class _TableSource:
+class _TableSource(Undated):
     def __init__(self, name: str, config: CsvFiles | ParquetFiles) -> None:
         self.name, self.config = name, config
 
@@ -104,10 +104,6 @@ class _TableSource:
         """Tell whether it holds daily bars: they all do."""
         del name
         return True
-
-    def written_ns(self, name: str) -> None:
-        """Return nothing: a file's name does not say when it was written."""
-        del name
 
 
 class CsvSource(_TableSource):
