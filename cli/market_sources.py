@@ -55,10 +55,14 @@ def list_sources() -> None:
 
 
 def _key(config: SourceConfig) -> str:
-    variable = getattr(config, "key_env", None)
-    if variable is None:
+    names = [name for name in config.__struct_fields__ if name.endswith("_env")]
+    variables = [variable for name in names if (variable := getattr(config, name))]
+    if not variables:
         return "none needed"
-    return f"{variable} is set" if os.environ.get(variable) else f"{variable} is NOT set"
+    return ", ".join(
+        f"{variable} is {'set' if os.environ.get(variable) else 'NOT set'}"
+        for variable in variables
+    )
 
 
 @app.command()

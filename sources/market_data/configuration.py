@@ -12,17 +12,19 @@ import msgspec
 from contracts.errors import ConfigurationError
 from sources.market_data.alpha_vantage import AlphaVantage
 from sources.market_data.binance_feed import BinanceFeedFiles
+from sources.market_data.bloomberg import Bloomberg
 from sources.market_data.fix_market_data import FixMarketData
 from sources.market_data.iex_tops import IexFiles
 from sources.market_data.lean import LeanFiles
 from sources.market_data.lobster import LobsterFiles
+from sources.market_data.lseg import Lseg
 from sources.market_data.pystock import PystockFiles
 from sources.market_data.table_files import CsvFiles, ParquetFiles
 
 # By `type`. A new vendor's configuration is added here.
 SourceConfig = (
     CsvFiles | ParquetFiles | LeanFiles | IexFiles | LobsterFiles | BinanceFeedFiles
-    | PystockFiles | FixMarketData | AlphaVantage
+    | PystockFiles | FixMarketData | AlphaVantage | Lseg | Bloomberg
 )  # fmt: skip
 # Whose drops hold single sessions.
 SessionConfig = LeanFiles | IexFiles | LobsterFiles | BinanceFeedFiles | FixMarketData

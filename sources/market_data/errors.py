@@ -25,3 +25,7 @@ class VendorQuotaError(SourceError):
 
 class VendorCredentialError(SourceError):
     """The vendor does not accept the key, or there is none."""
+
+
+class VendorSessionError(SourceError):
+    """The session with the vendor has ended: nothing more is answered in it."""

@@ -16,11 +16,16 @@ from domain.market_data.normalise import HEADER
 from sources.file_drops import DropStore, make_drop
 from sources.market_data.alpha_vantage import AlphaVantage
 from sources.market_data.alpha_vantage_bodies import require_answer
+from sources.market_data.bloomberg import Bloomberg
 from sources.market_data.frames import QUARANTINE, schema_of
 from sources.market_data.lean import LeanFiles
+from sources.market_data.lseg import Lseg
 from sources.market_data.pystock import COLUMNS, PystockFiles
 from sources.market_data.receipts import Receipts
 from sources.market_data.table_files import CsvFiles, ParquetFiles
+from sources.market_data.vendor_library import encode_answer
+from tests.unit.blpapi_cases import bars, history
+from tests.unit.lseg_cases import raw
 from tests.unit.source_cases import (
     DAILY_CSV,
     DAILY_HEADER,
@@ -35,6 +40,9 @@ PYSTOCK = PystockFiles(path=Path()).open("pystock", {})
 CSV = CsvFiles(path=Path()).open("csv", {})
 PARQUET = ParquetFiles(path=Path()).open("parquet", {})
 VANTAGE = AlphaVantage(key_env="AV_KEY").open("av", {"AV_KEY": "k"})
+VARIABLES = dict.fromkeys(("key_env", "user_env", "secret_env"), "A_KEY")
+REUTERS = Lseg(**VARIABLES).open("reuters", {"A_KEY": "k"})
+TERMINAL = Bloomberg().open("bbg", {})
 
 # Lines that are nearly right get further than noise does.
 CELL = st.one_of(
@@ -131,12 +139,47 @@ def test_alpha_vantages_json_loses_no_entry(entries, values):
     require_whole(VANTAGE.read(drop(body, "SPY/daily_adjusted.json")), len(entries))
 
 
+# What the vendors' libraries give in the place of a day, an instant or a number.
+VALUE = st.one_of(
+    JSON, st.floats(),
+    st.sampled_from(["2020-03-09", "2020-03-09T13:30:00.000000000Z", "2020-03-09T13:30:00+00:00",
+                     "9999-12-31T23:59:59.999999999Z", "0001-01-01T00:00:00"]),
+)  # fmt: skip
+ROW = st.one_of(st.lists(VALUE, min_size=6, max_size=6), st.lists(VALUE, max_size=7), JSON)
+
+
+@given(rows=st.lists(ROW, max_size=6))
+@BOUNDED
+def test_lseg_loses_no_row(rows):
+    for interval, name in (("P1D", "daily_2020"), ("PT1M", "1min_2020-03-09")):
+        answer = encode_answer({**raw(ric="SPY.N", interval=interval), "data": rows})
+        require_whole(REUTERS.read(drop(answer, f"SPY.N/{name}.json")), len(rows))
+
+
+@given(rows=st.lists(ROW, max_size=6))
+@BOUNDED
+def test_bloomberg_loses_no_bar(rows):
+    daily = ("date", "PX_OPEN", "PX_HIGH", "PX_LOW", "PX_LAST", "PX_VOLUME")
+    within = ("time", "open", "high", "low", "close", "volume")
+    cases = (
+        (daily, lambda said: history(said, security="SPY US Equity"), "daily_2020"),
+        (within, bars, "1min_2020-03-09"),
+    )
+    for columns, message, name in cases:
+        named = [dict(zip(columns, row, strict=False)) if isinstance(row, list) else row
+                 for row in rows]  # fmt: skip
+        kind, content = message(named)
+        answer = encode_answer([{"type": kind, "content": content}])
+        require_whole(TERMINAL.read(drop(answer, f"SPY/{name}.json")), len(rows))
+
+
 @given(noise=st.binary(min_size=1, max_size=200))
 @BOUNDED
 def test_noise_is_refused_with_a_reason(noise):
     names = {
         LEAN: "daily/spy.zip", PYSTOCK: "20160203.tar.gz", CSV: "a.csv", PARQUET: "a.parquet",
-        VANTAGE: "SPY/daily_adjusted.json",
+        VANTAGE: "SPY/daily_adjusted.json", REUTERS: "SPY.N/daily_2020.json",
+        TERMINAL: "SPY/1min_2020-03-09.json",
     }  # fmt: skip
     for source, name in names.items():
         with pytest.raises(SourceError):
