@@ -261,21 +261,18 @@ def _recompute(copy: Settings, first: str, last: str) -> None:
 
 def _show(found: list[TableChange]) -> None:
     table = Table()
-    table.add_column("table", no_wrap=True)
+    table.add_column("table", overflow="fold")
     for name in ("reached", "before", "after"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("from .. to", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)
+    table.add_column("from .. to", no_wrap=True, min_width=17)
     for change in found:
         if not change.reachable and not change.is_changed:
             continue
-        ends = (
-            (change.first, change.last)
-            if change.first
-            else change.partitions[:: len(change.partitions) - 1 or 1]
-        )
+        ends = [change.first, change.last] if change.first else change.partitions[:1]
         table.add_row(
             change.table, f"{change.reachable:,}",
             *(f"{n:,}" if n else "-" for n in (change.rows_before, change.rows_after)),
+            # Without the century: a terminal of 80 columns has room for no more.
             " ".join(dict.fromkeys(f"{end}"[2:] for end in ends)),
         )  # fmt: skip
     console.print(table)
