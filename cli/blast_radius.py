@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -40,12 +41,16 @@ BARS = ("market_data", "bars")
 # No rebuild writes these: what was handed off or reported stays as it was.
 HISTORIES = {"trade_execution/handoff", "compliance/reports"}
 # Hard-linked: the lake and the stores of drops and models never change a file in place.
-LINKED, COPIED = ("lake", "drops", "models", "statements", "compliance"), ("mlflow", "cash")
+LINKED, COPIED = ("lake", "drops", "models", "statements", "compliance"), ("mlflow",)
 # Of these, examples are named.
 NAMED = (
     "trading_decision/signals", "portfolio_coordination/decisions", "trade_execution/orders",
     "reporting/reports",
 )  # fmt: skip
+# What the copy has of its own, or leaves out.
+OWN = frozenset((*LINKED, *COPIED, "ops.db", "ops.db-wal", "ops.db-shm", "sources.toml",
+                 "quantivista.toml", "run.lock", "dagster", "dbt", "marts", "reports", "data_docs",
+                 "execution"))  # fmt: skip
 FIELDS = {"open": 2, "high": 3, "low": 4, "close": 5, "volume": 6}
 console = Console()
 
@@ -80,6 +85,12 @@ def blast_radius(
         _correct(copy, instrument_id, day, changes or [])
         before = _bar(settings, instrument_id, day)
         after = _known(copy, instrument_id, day)
+        if before == after and changes:
+            raise ConfigurationError(
+                f"With {', '.join(changes)} the line says nothing that could be used, or what it "
+                "says already.",
+                remedy="see docs/data-quality.md: a close outside of low and high is set aside",
+            )
         if before == after:
             console.print(
                 f"The bar of {instrument_id} on {day} is what the vendor says: nothing to correct."
@@ -144,25 +155,40 @@ def _copy_of(settings: Settings) -> Iterator[Settings]:
     # Beside the home, because a hard link does not cross file systems.
     with tempfile.TemporaryDirectory(dir=settings.home.parent, prefix=".blast-radius-") as root:
         home = Path(root)
-        for name in LINKED:
-            if (settings.home / name).exists():
-                shutil.copytree(settings.home / name, home / name, copy_function=os.link)
-        # These are written to in place.
-        for name in COPIED:
-            if (settings.home / name).exists():
-                shutil.copytree(settings.home / name, home / name)
-        for receipts in (home / "drops" / "receipts").glob("*.jsonl"):
-            data = receipts.read_bytes()
-            receipts.unlink()
-            receipts.write_bytes(data)
-        if settings.sources_file.exists():
-            shutil.copy(settings.sources_file, home / settings.sources_file.name)
+        _fill(settings.home, home)
         if ops.exists():
-            shutil.copy(ops, home / "ops.db")
+            _copy_database(ops, home / "ops.db")
         yield settings.model_copy(
             update={"home": home, "ops_store_url": sqlite_url(home / "ops.db"),
                     "now": settings.instant(), "incident_webhook_url": None}
         )  # fmt: skip
+
+
+def _fill(home: Path, copy: Path) -> None:
+    """Link what nobody changes in place, copy what is written to, and see the rest as it is."""
+    for name in LINKED:
+        if (home / name).exists():
+            shutil.copytree(home / name, copy / name, copy_function=os.link)
+    for receipts in (copy / "drops" / "receipts").glob("*.jsonl"):
+        data = receipts.read_bytes()
+        receipts.unlink()
+        receipts.write_bytes(data)
+    for database in (path for name in COPIED for path in (home / name).rglob("*.db")):
+        place = copy / database.relative_to(home)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _copy_database(database, place)
+    if (home / "sources.toml").exists():
+        shutil.copy(home / "sources.toml", copy)
+        # What its relative paths name is read and never written.
+        for path in home.iterdir():
+            if path.name not in OWN:
+                (copy / path.name).symlink_to(path, target_is_directory=path.is_dir())
+
+
+def _copy_database(source: Path, copy: Path) -> None:
+    """Copy a database that somebody may be writing to, with all that is committed."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(copy)) as new:
+        old.backup(new)
 
 
 def _correct(copy: Settings, instrument_id: str, session: dt.date, changes: list[str]) -> None:
@@ -170,19 +196,21 @@ def _correct(copy: Settings, instrument_id: str, session: dt.date, changes: list
     desk = desk_of(copy)
     now_ns = datetime_ns(copy.instant())
     if changes:
-        lake = Lake(copy.lake_root)
-        row = lake.read(
+        rows = Lake(copy.lake_root).read(
             BARS,
             where=(pl.col("instrument_id") == instrument_id) & (pl.col("session") == session),
         )
-        if not desk.reads_vendor_files or row.is_empty():
+        start = f"{session:%Y%m%d},{rows['symbol'][0]},".encode() if rows.height else b"?"
+        # The newest file, whichever first had the line: what came since is not to be taken back.
+        newest = [row for row in desk.received() if row.name == EMBEDDED_BARS][-1:]
+        lines = desk.store.get(newest[0].sha256).split(b"\n") if newest else []
+        places = [number for number, line in enumerate(lines) if line.startswith(start)]
+        if not desk.reads_vendor_files or len(places) != 1:
             raise ConfigurationError(
                 f"There is no line of the vendor's files for {instrument_id} on {session}.",
                 remedy="let the corrected file arrive in the source's directory, without --set",
             )
-        bar = row.row(0, named=True)
-        lines = desk.store.get(bar["raw_sha256"]).split(b"\n")
-        lines[bar["source_seq"] - 1] = _edited(lines[bar["source_seq"] - 1], changes)
+        lines[places[0]] = _edited(lines[places[0]], changes)
         drop = make_drop(desk.vendor.name, EMBEDDED_BARS, b"\n".join(lines))
         desk.receipts(desk.vendor.name).receive(drop, now_ns=now_ns)
         return

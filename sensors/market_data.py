@@ -21,6 +21,7 @@ from orchestration.jobs import DAILY, RESTATE
 from sensors.arrivals import INTERVAL_S, SETTLED_S
 from sensors.incidents import open_incident
 from sensors.restatements import run_request
+from sources.market_data.daily import WHOLE_FILE
 from sources.market_data.desk import Desk
 from sources.market_data.protocol import Refusal, Window
 from sources.market_data.reception import receive
@@ -136,6 +137,11 @@ def _asked(
         name: int(str(history.revisions["delivery"].max() or 0))
         for name, history in histories.items()
     }
+    _tell(settings, [
+        f"{name}: {row['drop_name']} breaks {row['reason']}: {row['raw']}"
+        for name, history in histories.items()
+        for row in history.quarantine.filter(source_seq=WHOLE_FILE).iter_rows(named=True)
+    ])  # fmt: skip
     first = min((month for month in changed if month is not None), default=None)
     if first is None:
         return _skip("The files change no bar of the months until now.", cursor)

@@ -25,6 +25,8 @@ HEADER = ("Date", "Symbol", "Open", "High", "Low", "Close", "Volume")
 
 # The vendor counts volume in round lots of 100 shares.
 VOLUME_UNIT_SHARES = 100
+# No market trades so much; beyond it a count of shares would not fit into 64 bits.
+VOLUME_MAX = 1e14
 # What may part the fields of a one-column file: a byte that no line has.
 _SEPARATORS = tuple(bytes([code]) for code in (*range(1, 9), *range(14, 32)))
 _WHITE = (b" ", b"\t", b"\r", b"\x0b", b"\x0c", *(bytes([code]) for code in range(28, 32)))
@@ -225,9 +227,11 @@ def texts_in(rows: pl.DataFrame) -> Callable[[pl.DataFrame], pl.DataFrame]:
 def typed_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Return vendor rows with ``session`` as a date, and prices and volume as numbers or null."""
     dated = pl.col("date").str.to_date("%Y%m%d", strict=False).alias("session")
+    volume = pl.col("volume").cast(pl.Float64, strict=False)
     return rows.with_columns(
         *(() if "session" in rows.columns else (dated,)),
-        *(pl.col(name).cast(pl.Float64, strict=False) for name in (*PRICES, "volume")),
+        *(pl.col(name).cast(pl.Float64, strict=False) for name in PRICES),
+        pl.when(~(volume.is_finite() & (volume.abs() > VOLUME_MAX))).then(volume).alias("volume"),
     )
 
 

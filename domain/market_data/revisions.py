@@ -19,22 +19,24 @@ KEY = ("instrument_id", "session")
 CONTENT = ("open", "high", "low", "close", "volume_shares", "currency", "price_basis")
 _BITEMPORAL: dict[str, pl.DataType] = {
     "knowledge_time": pl.Datetime("us", "UTC"), "revision": pl.Int64(), "withdrawn": pl.Boolean(),
-    "delivery": pl.Int64(), "drop_name": pl.String(),
+    "delivery": pl.Int64(), "drop_name": pl.String(), "written_ns": pl.Int64(),
 }  # fmt: skip
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """One drop of one source in the order of arrival, numbered from 1.
 
-    ``known_ns`` is when its rows were known: when the vendor wrote it, where the vendor says so,
-    otherwise when it was received. ``is_initial`` marks the history with which a source begins:
-    when each of its rows was known cannot be told, and each counts as known at its session's close.
+    ``known_ns`` is when its rows were known. ``written_ns`` is when the vendor wrote it, where the
+    vendor says so: what was written earlier takes nothing back, however late it comes.
+    ``is_initial`` marks the history with which a source begins: when each of its rows was known
+    cannot be told, and each counts as known at its session's close.
     """
 
     number: int
     name: str
     known_ns: int
     is_initial: bool
+    written_ns: int | None = None
 
 
 class BarHistory(NamedTuple):
@@ -57,6 +59,9 @@ def revise(
     bars: pl.DataFrame,
     delivery: Delivery,
     closes_ns: Mapping[dt.date, int],
+    *,
+    repeated: pl.DataFrame | None = None,
+    unread: pl.DataFrame | None = None,
 ) -> BarHistory:
     """Add what one drop changes.
 
@@ -69,7 +74,12 @@ def revise(
     delivery : Delivery
         Which drop it is.
     closes_ns : mapping of date to int
-        Close of every session, nanoseconds, UTC.
+        Close of every session of ``bars`` and of ``history``, nanoseconds, UTC.
+    repeated : pl.DataFrame, optional
+        The usable bars of the version of the same file before. What a file goes on saying takes
+        nothing back that another file has corrected since.
+    unread : pl.DataFrame, optional
+        ``KEY`` of lines that the drop has and that cannot be used: they withdraw nothing.
 
     Returns
     -------
@@ -78,40 +88,61 @@ def revise(
         it follows. ``withdrawn`` rows repeat the bar that no longer holds.
     """
     before = history.newest
+    compared = _compared(before, bars, delivery, repeated)
+    present = bars.select(KEY) if unread is None else pl.concat([bars.select(KEY), unread])
     new = (
-        pl.concat([_stated(before, bars), _withdrawn(before, bars, delivery.name)])
+        pl.concat([_stated(compared, bars), _withdrawn(before, bars, present, delivery.name)])
         .with_columns(
             _known(delivery, closes_ns).alias("knowledge_time"),
             pl.lit(delivery.number, pl.Int64).alias("delivery"),
             pl.lit(delivery.name).alias("drop_name"),
+            pl.lit(delivery.written_ns, pl.Int64).alias("written_ns"),
         )
         .select(before.columns)
         .sort(KEY)
     )
-    # A file that repeats what another said is its author from then on: when it goes, so does this.
-    repeated = bars.select(*KEY, pl.lit(delivery.name).alias("repeated_by"))
+    # A file that says the same is its author from then on: when it goes, so does this.
+    agreed = compared.filter(pl.col("same") & ~pl.col("withdrawn_before"))
+    authors = agreed.select(*KEY, pl.lit(delivery.name).alias("said_by"))
     kept = before.join(new.select(KEY), on=KEY, how="anti", maintain_order="left")
-    authored = kept.join(repeated, on=KEY, how="left", maintain_order="left").with_columns(
-        pl.coalesce("repeated_by", "drop_name").alias("drop_name")
+    authored = kept.join(authors, on=KEY, how="left", maintain_order="left").with_columns(
+        pl.coalesce("said_by", "drop_name").alias("drop_name")
     )
     newest = pl.concat([authored.select(before.columns), new])
     return BarHistory(pl.concat([history.revisions, new]), newest)
 
 
-def _stated(before: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
-    """Return the bars that nobody stated before as they are now."""
-    compared = bars.join(
+def _compared(
+    before: pl.DataFrame, bars: pl.DataFrame, delivery: Delivery, repeated: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Return the drop's bars beside what held before, and whether they may take it back."""
+    joined = bars.join(
         before.select(
             *KEY, *(pl.col(name).alias(f"{name}_before") for name in CONTENT),
             pl.col("knowledge_time").alias("known_before"),
             pl.col("revision").alias("revision_before"),
             pl.col("withdrawn").alias("withdrawn_before"),
+            pl.col("written_ns").alias("written_before"),
         ),
         on=KEY, how="left", maintain_order="left",
     )  # fmt: skip
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_before")) for name in CONTENT)
+    known = (*KEY, *CONTENT)
+    again = bars.clear().select(known) if repeated is None else repeated.select(known)
+    said = joined.join(
+        again.with_columns(pl.lit(value=True).alias("again")), on=list(known), how="left",
+        nulls_equal=True, maintain_order="left",
+    )  # fmt: skip
+    older = pl.col("written_before") > pl.lit(delivery.written_ns, pl.Int64)
+    outdated = pl.col("again").fill_null(value=False) | older.fill_null(value=False)
+    return said.with_columns(same.alias("same"), outdated.alias("outdated"))
+
+
+def _stated(compared: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars that nobody stated before as they are now."""
+    holds = pl.col("same") | pl.col("outdated")
     return compared.filter(
-        pl.col("revision_before").is_null() | pl.col("withdrawn_before") | ~same
+        pl.col("revision_before").is_null() | pl.col("withdrawn_before") | ~holds
     ).select(
         *bars.columns,
         "known_before",
@@ -120,14 +151,16 @@ def _stated(before: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _withdrawn(before: pl.DataFrame, bars: pl.DataFrame, name: str) -> pl.DataFrame:
+def _withdrawn(
+    before: pl.DataFrame, bars: pl.DataFrame, present: pl.DataFrame, name: str
+) -> pl.DataFrame:
     """Return the bars that a file stated, and its newer version does not.
 
     What another file repeats goes on holding: it is that file's by then.
     """
     return (
         before.filter((pl.col("drop_name") == name) & ~pl.col("withdrawn"))
-        .join(bars.select(KEY), on=KEY, how="anti", maintain_order="left")
+        .join(present, on=KEY, how="anti", maintain_order="left")
         .select(
             *bars.columns,
             pl.col("knowledge_time").alias("known_before"),
@@ -137,8 +170,18 @@ def _withdrawn(before: pl.DataFrame, bars: pl.DataFrame, name: str) -> pl.DataFr
     )
 
 
+def without_history(revisions: pl.DataFrame) -> pl.DataFrame:
+    """Return revisions as bars: with ``knowledge_time``, and no word of how it came about."""
+    return revisions.drop(name for name in _BITEMPORAL if name != "knowledge_time")
+
+
 def _known(delivery: Delivery, closes_ns: Mapping[dt.date, int]) -> pl.Expr:
-    close = pl.col("session").replace_strict(dict(closes_ns), return_dtype=pl.Int64)
+    # Without a session there is no row either: an empty mapping has no type.
+    close = (
+        pl.col("session").replace_strict(dict(closes_ns), return_dtype=pl.Int64)
+        if closes_ns
+        else pl.lit(None, pl.Int64)
+    )
     known_ns = close if delivery.is_initial else pl.max_horizontal(close, delivery.known_ns)
     # The lake keeps microseconds: rounded up, so that nothing is known before it was.
     known = pl.from_epoch(-(-known_ns // 1_000), time_unit="us").dt.replace_time_zone("UTC")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
 from contracts.clock import utc_datetime
@@ -18,16 +19,26 @@ from contracts.errors import SourceError
 from domain.market_data.deliveries import require_delivery
 from domain.market_data.normalise import Normalised, coverage_of, normalise
 from domain.market_data.reference import with_permanent_ids
-from domain.market_data.revisions import BarHistory, Delivery, as_of, nothing_known, revise
+from domain.market_data.revisions import (
+    BarHistory,
+    Delivery,
+    as_of,
+    nothing_known,
+    revise,
+    without_history,
+)
 from domain.market_data.sessions import SessionTimes
 from domain.market_data.vendor_reconciliation import prefer
 from sources.file_drops import DropStore, RawDrop, make_drop
 from sources.market_data.frames import DAILY, QUARANTINE
-from sources.market_data.protocol import MarketDataSource
+from sources.market_data.protocol import MarketDataSource, Reading
 from sources.market_data.receipts import Receipt
 
 # What a kept history rests on apart from the drops: other logic reads them all again.
 LOGIC_VERSION = "daily-1"
+UNFINISHED = "new-"
+# A year of the calendar tells it from another one.
+PROBE = (dt.date(2010, 1, 1), dt.date(2010, 12, 31))
 # The line of a row that is about the file as a whole.
 WHOLE_FILE = 0
 # Rows outside are no prices of a stock exchange, and the calendars know no more.
@@ -71,21 +82,22 @@ def daily_history(
     daily = [receipt for receipt in receipts if source.is_daily(receipt.name)]
     if not daily:
         return None
-    states = _states(source, daily)
+    states = _states(source, daily, calendar)
     n_read, history, quarantine = _resumed(kept, states)
     refused = set(quarantine.filter(source_seq=WHOLE_FILE)["raw_sha256"])
     for number in range(n_read, len(daily)):
         receipt = daily[number]
         accepted = [row for row in daily[:number] if row.sha256 not in refused]
-        found = _read(source, receipt, _before(source, receipt, accepted), store, calendar)
+        found = _read(source, receipt, accepted, store, calendar)
         lines = found.quarantine.with_columns(pl.lit(receipt.name).alias("drop_name"))
         if found.bars is None:
             # What it may have meant to change stays as it was.
             refused.add(receipt.sha256)
         else:
             history = revise(
-                history, found.bars,
-                _delivery(source, receipt, number + 1, daily[0]), found.closes_ns,
+                history, found.bars, _delivery(source, receipt, daily[:number]),
+                _closes_ns(calendar, found.bars, history.newest),
+                repeated=found.repeated, unread=_keys(found.quarantine),
             )  # fmt: skip
             quarantine = quarantine.filter(
                 (pl.col("drop_name") != receipt.name) | (pl.col("source_seq") == WHOLE_FILE)
@@ -119,11 +131,14 @@ def known_at(
             remedy="run `quantivista sources fetch`, or materialise the source's drops",
         )
     closed = pl.col("session") <= sessions.max()
-    revisions = pl.concat(one.revisions for one in histories.values()).filter(closed)
+    revisions = pl.concat(one.revisions for one in histories.values()).filter(
+        closed, pl.col("knowledge_time") <= instant
+    )
+    # The same bytes under two names have the same lines.
     quarantine = pl.concat(
         one.quarantine.filter(closed.fill_null(value=True)).drop("drop_name")
         for one in histories.values()
-    )
+    ).unique(["raw_sha256", "source_seq"], keep="first", maintain_order=True)
     bars = prefer(_said(revisions, instant, histories), list(histories))
     return Normalised(bars, quarantine, coverage_of(bars, quarantine, sessions)), revisions
 
@@ -144,72 +159,128 @@ def bars_by_source(
 def _said(
     revisions: pl.DataFrame, instant: dt.datetime, names: Iterable[str]
 ) -> dict[str, pl.DataFrame]:
-    known = as_of(revisions, instant).drop("revision", "withdrawn", "delivery", "drop_name")
+    known = without_history(as_of(revisions, instant))
     return {name: known.filter(pl.col("source") == name) for name in names}
 
 
 class _Read(NamedTuple):
-    """A drop's usable bars, None where it is refused; its other lines; its sessions' closes."""
+    """A drop's usable bars, None where it is refused; its other lines; what it had said before."""
 
     bars: pl.DataFrame | None
     quarantine: pl.DataFrame
-    closes_ns: dict[dt.date, int]
+    repeated: pl.DataFrame | None = None
 
 
 def _read(
-    source: MarketDataSource, receipt: Receipt, before: Receipt | None, store: DropStore,
+    source: MarketDataSource, receipt: Receipt, accepted: Sequence[Receipt], store: DropStore,
     calendar: Calendar,
 ) -> _Read:  # fmt: skip
+    """Read a drop and judge it beside its last version, or beside the day before it."""
     drop = _drop(receipt, store)
+    dated = source.written_ns(receipt.name) is not None
+    versions = [row for row in accepted if row.name == receipt.name]
+    before = (accepted if dated else versions)[-1:]
     try:
-        _, rows, unreadable = source.read(drop)
-        if before is not None:
-            require_delivery(None, rows, source.read(_drop(before, store)).rows)
+        reading = source.read(drop)
+        for other in before:
+            rows_before = source.read(_drop(other, store)).rows
+            _require_whole(reading.rows, rows_before, dated=dated)
+        bars, lines = _judged(source, drop, reading, receipt, calendar)
+        repeated = None
+        for other in versions[-1:]:
+            earlier = _drop(other, store)
+            repeated, _ = _judged(source, earlier, source.read(earlier), other, calendar)
     except SourceError as error:
-        whole = {"source_seq": WHOLE_FILE, "reason": rule_of(error), "raw": error.message,
-                 "source": drop.source, "raw_sha256": drop.sha256}  # fmt: skip
-        return _Read(None, pl.DataFrame([whole], schema=QUARANTINE), {})
-    times = _sessions_around(rows, calendar)
+        return _refused(drop, rule_of(error), error.message)
+    except pl.exceptions.PolarsError as error:
+        # One file that nobody foresaw may not stop all others.
+        return _refused(drop, rule_of(None), str(error)[:500])
+    return _Read(bars, lines, repeated)
+
+
+def _refused(drop: RawDrop, rule: str, why: str) -> _Read:
+    whole = {"source_seq": WHOLE_FILE, "reason": rule, "raw": why, "source": drop.source,
+             "raw_sha256": drop.sha256}  # fmt: skip
+    return _Read(None, pl.DataFrame([whole], schema=QUARANTINE))
+
+
+def _require_whole(rows: pl.DataFrame, before: pl.DataFrame, *, dated: bool) -> None:
+    """Refuse a part of a file. Archives of single days are compared by their fullest session."""
+    if dated:
+        fullest = [_fullest(frame) for frame in (rows, before)]
+        require_delivery(None, *fullest)
+        return
+    require_delivery(None, rows, before)
+    end, end_before = (frame["date"].max() for frame in (rows, before))
+    if isinstance(end, str) and isinstance(end_before, str) and end < end_before:
+        raise SourceError(
+            f"It ends on {end}, its version before on {end_before}.",
+            remedy="it is a part of a file: ask the vendor to send it again",
+            rule="shrunken_file",
+        )
+
+
+def _fullest(rows: pl.DataFrame) -> pl.DataFrame:
+    days = rows["date"].value_counts(sort=True).head(1)["date"]
+    return rows.filter(pl.col("date").is_in(days.implode()))
+
+
+def _judged(
+    source: MarketDataSource, drop: RawDrop, reading: Reading, receipt: Receipt, calendar: Calendar
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return a drop's usable bars, and all its other lines."""
+    times = _sessions_around(reading.rows, calendar)
     judged = normalise(
-        rows, source=drop.source, sha256=drop.sha256,
+        reading.rows, source=drop.source, sha256=drop.sha256,
         sessions=pl.Series("session", [entry.session for entry in times], dtype=pl.Date),
         volume_unit_shares=source.volume_unit_shares, price_basis=source.price_basis,
         received=_written_day(source, receipt),
     )  # fmt: skip
-    refused = pl.concat([unreadable, judged.quarantine.select(list(QUARANTINE))])
-    return _Read(judged.bars, refused, {entry.session: entry.close_ns for entry in times})
+    lines = judged.quarantine.select(list(QUARANTINE))
+    return judged.bars, pl.concat([reading.quarantine, lines])
 
 
-def rule_of(error: SourceError) -> str:
+def _keys(lines: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars that a drop's unusable lines speak of, as far as they say."""
+    symbol = pl.col("symbol").str.replace_all("-", ".", literal=True)
+    return lines.select((pl.lit("US.") + symbol).alias("instrument_id"), "session").drop_nulls()
+
+
+def _closes_ns(calendar: Calendar, *frames: pl.DataFrame) -> dict[dt.date, int]:
+    """Return the closes of all sessions of some bars: a file may withdraw what it said long ago."""
+    days = pl.concat(frame["session"] for frame in frames)
+    first, last = days.min(), days.max()
+    if not isinstance(first, dt.date) or not isinstance(last, dt.date):
+        return {}
+    times = calendar(first.replace(month=1, day=1), dt.date(last.year + 1, 1, 31))
+    return {entry.session: entry.close_ns for entry in times}
+
+
+def rule_of(error: SourceError | None) -> str:
     """Return the rule that a whole file breaks: one of its own, or that it cannot be read."""
-    return error.rule or "unreadable_file"
+    return (error.rule if error else None) or "unreadable_file"
 
 
 def _drop(receipt: Receipt, store: DropStore) -> RawDrop:
     return make_drop(receipt.source, receipt.name, store.get(receipt.sha256))
 
 
-def _before(
-    source: MarketDataSource, receipt: Receipt, accepted: Sequence[Receipt]
-) -> Receipt | None:
-    """Return the drop with which this one is to be compared: its last version, or the day before.
+def _delivery(source: MarketDataSource, receipt: Receipt, earlier: Sequence[Receipt]) -> Delivery:
+    """Return when a drop's rows were known.
 
-    Files that only share a source may be of any size.
+    A source begins with a history: of its first fetch, each row counts as known at its session's
+    close, or when the vendor wrote it. A version that comes again was known when it came.
     """
-    dated = source.written_ns(receipt.name) is not None
-    alike = [row for row in accepted if dated or row.name == receipt.name]
-    return alike[-1] if alike else None
-
-
-def _delivery(source: MarketDataSource, receipt: Receipt, number: int, first: Receipt) -> Delivery:
     written_ns = source.written_ns(receipt.name)
+    begins = all(row.received_ns == receipt.received_ns for row in earlier[:1])
+    initial = begins and all(row.name != receipt.name for row in earlier)
+    known_ns = receipt.received_ns
+    if written_ns is not None:
+        known_ns = written_ns if initial else max(written_ns, receipt.received_ns)
     return Delivery(
-        number=number,
-        name=receipt.name,
-        known_ns=receipt.received_ns if written_ns is None else written_ns,
-        # What the vendor dated itself was known then, also of its first drop.
-        is_initial=written_ns is None and receipt.received_ns == first.received_ns,
-    )
+        number=len(earlier) + 1, name=receipt.name, known_ns=known_ns, written_ns=written_ns,
+        is_initial=initial and written_ns is None,
+    )  # fmt: skip
 
 
 def _written_day(source: MarketDataSource, receipt: Receipt) -> dt.date | None:
@@ -233,9 +304,19 @@ def _sessions_around(rows: pl.DataFrame, calendar: Calendar) -> Sequence[Session
     return calendar(first.replace(month=1, day=1), dt.date(last.year + 1, 1, 31))
 
 
-def _states(source: MarketDataSource, receipts: Sequence[Receipt]) -> list[str]:
-    """Return after each drop what the history up to it rests on, chained from the first drop on."""
-    chain = digest((LOGIC_VERSION, source.price_basis, source.volume_unit_shares))
+def _states(source: MarketDataSource, receipts: Sequence[Receipt], calendar: Calendar) -> list[str]:
+    """Return after each drop what the history up to it rests on, chained from the first drop on.
+
+    How the source is read counts too: a mended mapping of columns reads all drops again.
+    """
+    config = getattr(source, "config", None)
+    settings = {} if config is None else msgspec.structs.asdict(config)
+    how = sorted((name, repr(value)) for name, value in settings.items() if name != "path")
+    year = [entry.session.isoformat() for entry in calendar(*PROBE)]
+    chain = digest(
+        (LOGIC_VERSION, type(source).__name__, source.price_basis, source.volume_unit_shares, how,
+         year)
+    )  # fmt: skip
     states = []
     for receipt in receipts:
         chain = digest((chain, receipt.name, receipt.sha256, receipt.received_ns))
@@ -263,15 +344,19 @@ def _resumed(kept: Path, states: Sequence[str]) -> tuple[int, BarHistory, pl.Dat
 
 
 def _keep(kept: Path, state: str, history: BarHistory, quarantine: pl.DataFrame) -> None:
-    """Keep a history under its state, whole or not at all, and forget those before it."""
-    kept.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=kept, prefix="new-"))
-    frames = {"quarantine": quarantine} | history._asdict()
-    for name, frame in frames.items():
-        frame.write_parquet(temporary / f"{name}.parquet")
+    """Keep a history under its state, whole or not at all, and forget those before it.
+
+    It only saves time: what another process does here at the same moment may make it fail.
+    """
     with contextlib.suppress(OSError):
-        # Another process kept the same: the same inputs give the same history.
-        temporary.rename(kept / state)
-    for place in kept.iterdir():
-        if place.name != state:
-            shutil.rmtree(place, ignore_errors=True)
+        kept.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=kept, prefix=UNFINISHED))
+        for name, frame in ({"quarantine": quarantine} | history._asdict()).items():
+            frame.write_parquet(temporary / f"{name}.parquet")
+        with contextlib.suppress(OSError):
+            # There already: the same inputs give the same history.
+            temporary.rename(kept / state)
+        shutil.rmtree(temporary, ignore_errors=True)
+        for place in kept.iterdir():
+            if place.name != state and not place.name.startswith(UNFINISHED):
+                shutil.rmtree(place, ignore_errors=True)

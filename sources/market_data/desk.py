@@ -7,12 +7,12 @@ from pathlib import Path
 
 import polars as pl
 
-from contracts.errors import ConfigurationError
+from contracts.errors import ConfigurationError, SourceError
 from domain.market_data.instruments import NOT_LISTED, read_symbols
 from domain.market_data.normalise import read_rows
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, make_drop
 from sources.market_data.configuration import SourceConfig, read_daily_order, read_sources
-from sources.market_data.daily import Calendar, DailyHistory, daily_history
+from sources.market_data.daily import WHOLE_FILE, Calendar, DailyHistory, daily_history
 from sources.market_data.embedded import VendorFiles
 from sources.market_data.protocol import MarketDataSource
 from sources.market_data.receipts import Receipt, Receipts
@@ -89,8 +89,20 @@ class Desk:
         See ``domain.market_data.instruments.instrument_master``.
         """
         if self.reads_vendor_files:
-            newest = {row.name: row.sha256 for row in self.receipts(self.vendor.name).rows()}
-            bars, symbols = (self.store.get(newest[n]) for n in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
+            history = self.daily(calendar)[self.vendor.name]
+            refused = set(history.quarantine.filter(source_seq=WHOLE_FILE)["raw_sha256"])
+            usable = {
+                row.name: row.sha256
+                for row in self.receipts(self.vendor.name).rows()
+                if row.sha256 not in refused
+            }
+            if EMBEDDED_BARS not in usable:
+                why = "; ".join(history.quarantine.filter(source_seq=WHOLE_FILE)["raw"].unique())
+                raise SourceError(
+                    f"No {EMBEDDED_BARS} that has come can be used: {why}",
+                    remedy="ask the vendor to send it again",
+                )
+            bars, symbols = (self.store.get(usable[n]) for n in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
             return read_rows(bars), read_symbols(symbols)
         rows = pl.concat(one.revisions for one in self.daily(calendar).values())
         dated = pl.col("session").dt.strftime("%Y%m%d").alias("date")

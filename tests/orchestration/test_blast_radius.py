@@ -61,7 +61,9 @@ def test_a_what_if_changes_nothing_and_the_correction_does_what_was_foretold(des
         where=(pl.col("instrument_id") == NAME) & (pl.col("session").cast(pl.String) == DAY),
     ).row(0, named=True)  # fmt: skip
     close = bar["low"]
-    foretold = json.loads(ask("--set", f"close={close}", "--json").output)
+    asked = ask("--set", f"close={close}", "--json")
+    assert asked.exit_code == 0, asked.exception
+    foretold = json.loads(asked.output)
     assert hashes(desk) == before
     assert not list(desk.home.parent.glob(".blast-radius-*"))
     changes = {row["table"]: row for row in foretold}
@@ -91,7 +93,7 @@ def test_what_cannot_be_meant_is_refused(desk):
         (("--set", "close=1", "--apply"), "what-if is not"),
         (("--set", "mid=1"), "not understood"),
         (("--set", "close="), "not understood"),
-        (("--set", "close=-4"), "no bar"),
+        (("--set", "close=-4"), "nothing that could be used"),
     ]:
         result = ask(*arguments)
         said = str(result.exception) + result.output

@@ -74,8 +74,8 @@ FAULTS = {
     "no close": ({"close": None}, "nulls", GIVEN),
     "a flag that is none": ({"quality_flags": "jump,looks_odd"}, "quality", MATCHES),
     "a turnover that no share has": ({"volume_shares": 10**10}, "quality", BETWEEN),
-    "a bar known on another day": (
-        {"knowledge_time": dt.datetime(2010, 9, 30, tzinfo=dt.UTC)},
+    "a bar known before its session": (
+        {"knowledge_time": dt.datetime(2010, 7, 30, tzinfo=dt.UTC)},
         "calendar",
         BETWEEN,
     ),

@@ -45,28 +45,34 @@ def told(came):
 
 
 def revised(numbered):
-    history = nothing_known(frame({}, 0))
+    history, versions = nothing_known(frame({}, 0)), {}
     for delivery, stated in numbered:
-        history = revise(history, frame(stated, delivery.number), delivery, CLOSES)
+        bars = frame(stated, delivery.number)
+        history = revise(history, bars, delivery, CLOSES, repeated=versions.get(delivery.name))
+        versions[delivery.name] = bars
     return history
 
 
 def replayed(numbered, instant_ns):
     """Who says what, kept by hand: the last to state a bar is its author until it drops it."""
-    state = {}
+    state, versions = {}, {}
     for delivery, stated in numbered:
-        for key, (_, author, _) in list(state.items()):
-            if author == delivery.name and key not in stated:
-                known = max(CLOSES[key[1]], delivery.known_ns, state[key][2][-1][0])
-                state[key] = (None, author, [*state[key][2], (known, None)])
+        mine = versions.get(delivery.name, {})
+        for key, (price, author, log) in list(state.items()):
+            if price is not None and author == delivery.name and key not in stated:
+                known = max(CLOSES[key[1]], delivery.known_ns, log[-1][0])
+                state[key] = (None, author, [*log, (known, None)])
         for key, price in stated.items():
-            close = CLOSES[key[1]]
-            known = close if delivery.is_initial else max(close, delivery.known_ns)
-            before, _, log = state.get(key, (None, "", []))
-            if before != price:
+            before, author, log = state.get(key, (None, "", []))
+            if before == price:
+                # Who says the same is its author from then on.
+                state[key] = (price, delivery.name, log)
+            elif before is None or mine.get(key) != price:
+                close = CLOSES[key[1]]
+                known = close if delivery.is_initial else max(close, delivery.known_ns)
                 known = max([known, *(at for at, _ in log[-1:])])
-                log = [*log, (known, price)]
-            state[key] = (price, delivery.name, log)
+                state[key] = (price, delivery.name, [*log, (known, price)])
+        versions[delivery.name] = stated
     found = {}
     for key, (_, _, log) in state.items():
         for at, price in log:
@@ -110,3 +116,41 @@ def test_a_revision_is_never_changed_and_never_known_too_early(came):
 def test_what_is_repeated_is_no_revision(stated, again):
     numbered = told([("a.csv", 0, stated), (again, 1, stated)])
     assert revised(numbered).revisions.height == len(stated)
+
+
+def one(price, name, number, *, known=0, written=None, initial=False):
+    delivery = Delivery(number, name, FIRST_NS + known * DAY_NS, initial, written)
+    return delivery, {(NAMES[0], SESSIONS[0]): price}
+
+
+def closes(numbered):
+    known = as_of(revised(numbered).revisions, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+    return known["close"].to_list()
+
+
+def test_what_a_file_goes_on_saying_takes_no_correction_back():
+    first, fix = one(1, "a.csv", 1, initial=True), one(2, "fix.csv", 2, known=1)
+    again, anew = one(1, "a.csv", 3, known=2), one(3, "a.csv", 4, known=3)
+    assert closes([first, fix, again]) == [2.0]
+    assert closes([first, fix, again, anew]) == [3.0]
+
+
+def test_what_was_written_earlier_takes_nothing_back_however_late_it_comes():
+    newer, older = one(2, "2.gz", 1, known=1, written=20), one(1, "1.gz", 2, known=5, written=10)
+    assert closes([newer, older]) == [2.0]
+    assert closes([older, newer]) == [2.0]
+
+
+def test_a_line_that_cannot_be_used_withdraws_nothing_and_years_long_past_can_be_withdrawn():
+    history = nothing_known(frame({}, 0))
+    for delivery, stated in (one(1, "a.csv", 1, initial=True),):
+        history = revise(history, frame(stated, 1), delivery, CLOSES)
+    empty, key = (
+        frame({}, 2),
+        frame({(NAMES[0], SESSIONS[0]): 1}, 1).select("instrument_id", "session"),
+    )
+    later = Delivery(2, "a.csv", FIRST_NS + DAY_NS, is_initial=False)
+    assert revise(history, empty, later, CLOSES, unread=key).revisions.height == 1
+    assert revise(history, empty, later, CLOSES).revisions["withdrawn"].to_list() == [False, True]
+    # A file without any row, before all others.
+    assert revise(nothing_known(empty), empty, later, {}).revisions.is_empty()
