@@ -5,6 +5,7 @@ import polars as pl
 
 from domain.market_data.instruments import instrument_master
 from domain.market_data.membership import MEMBERSHIP_SCHEMA, universe_coverage, universe_of
+from domain.market_data.reference_tables import numbered
 from orchestration.base.market import desk_of
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.partitions import MONTH_COLUMN
@@ -35,14 +36,15 @@ def reference_data_assets(
         return reference().spells
 
     @lake_asset(
-        "01", "corporate_actions", primary_key=["instrument_id", "ex_session", "kind"],
-        kinds={"file"},
+        "01", "corporate_actions", kinds={"file"},
+        primary_key=["instrument_id", "ex_session", "kind", "received", "number"],
         description="One row is one split, dividend or spin-off, with when it was announced and "
-        "when we knew of it. Grain: instrument, ex-session, kind. Units: new shares per old one, "
-        "USD per share, nanoseconds UTC. Consumers: adjusted_bars, 06, 08.",
+        "when we knew of it. Grain: instrument, ex-session, kind, security received, number. "
+        "Units: new shares per old one, USD per share, nanoseconds UTC. Consumers: adjusted_bars, "
+        "06, 08.",
     )  # fmt: skip
     def corporate_actions() -> pl.DataFrame:
-        return reference().actions
+        return numbered(reference().actions)
 
     @lake_asset(
         "01", "index_membership", primary_key=["index", "instrument_id", "first"], kinds={"file"},

@@ -215,6 +215,14 @@ def _effects(bars: pl.DataFrame, actions: Sequence[CorporateAction]) -> pl.DataF
     placed = stated.join_asof(
         days, on="ex_session", by="instrument_id", strategy="forward", check_sortedness=False
     ).drop_nulls("session")
+    # Of a share at the close before the bar: earlier splits of the same gap have made it several.
+    earlier = (
+        pl.col("split_ratio").cum_prod().shift(1, fill_value=1.0).over("instrument_id", "session")
+    )
+    placed = placed.with_columns(earlier.alias("shares")).with_columns(
+        pl.col("distribution")
+        * pl.col("shares").first().over("instrument_id", "session", "ex_session")
+    )
     # A handful of actions of one bar: their order is that of the sort above.
     return placed.group_by("instrument_id", "session", maintain_order=True).agg(
         pl.col("split_ratio").product(),

@@ -6,8 +6,8 @@ true, and often is. A file that breaks an error of its own is refused whole.
 
 What is judged where: rows by ``normalise`` and the readers in ``sources``, series by
 ``series_rules``, sessions by ``session_rules``, whole files by ``deliveries``, intraday rows by
-``intraday_rules``, two vendors by ``vendor_reconciliation``. ``docs/data-quality.md`` is written
-from here.
+``intraday_rules`` and ``intraday.rules``, two vendors by ``vendor_reconciliation``.
+``docs/data-quality.md`` is written from here.
 """
 
 from __future__ import annotations
@@ -110,6 +110,39 @@ INTRADAY = (
     Rule("outside_session_hours", "error", "row",
          "A source of regular trading has a row before the open or after the close, which is early "
          "on half-days."),
+    Rule("wrong_session", "error", "row",
+         "The row is of another day than its drop, or of a day without trading."),
+    Rule("non_positive_price", "error", "row", "The price of a trade or bar is zero or less."),
+    Rule("negative", "error", "row", "A size or volume, or the price of a quote, is below zero."),
+    Rule("levels_out_of_order", "error", "row",
+         "A level of the book is no worse than the one before it."),
+    Rule("no_message", "error", "row",
+         "The book has no message of a known time beside it, so when it stood is unknown."),
+)  # fmt: skip
+
+# Of recorded feeds and captures, whose rows are messages and packets.
+FEED = (
+    Rule("not_a_message", "error", "row", "The line is no message that can be read."),
+    Rule("unknown_message", "error", "row", "The message is of no type that the feed describes."),
+    Rule("short_message", "error", "row", "The message is shorter than its type."),
+    Rule("not_ascii", "error", "row", "A text of the message has bytes that are not ASCII."),
+    Rule("repeated_message", "error", "row",
+         "A message of this sequence number has been read: the first counts."),
+    Rule("sequence_gap", "error", "row", "Messages before this one are missing."),
+    Rule("no_book", "error", "row",
+         "The change is of a book that is not known, or no longer since a gap."),
+    Rule("other_instrument", "error", "row",
+         "The message is of another instrument than those before it in the recording."),
+    Rule("refused_by_venue", "error", "row", "The venue refuses to send the market data."),
+    Rule("wrong_checksum", "error", "row",
+         "The check sum is not that of the bytes: they were damaged on the way."),
+    Rule("wrong_length", "error", "row", "The packet is not as long as it says."),
+    Rule("truncated_packet", "error", "row", "The packet is cut off."),
+    Rule("damaged_block", "error", "row", "The block of the capture is not as its format says."),
+    Rule("fragment", "error", "row", "The packet is a fragment of a larger one."),
+    Rule("not_ipv4", "error", "row", "The packet is not of IPv4."),
+    Rule("not_udp", "error", "row", "The packet is not of UDP."),
+    Rule("not_tops_1_6", "error", "row", "The packet is not of TOPS 1.6."),
 )  # fmt: skip
 
 SERIES = (
@@ -148,6 +181,7 @@ FILE = (
     Rule("empty_file", "error", "file", "The file has nothing but blanks."),
     Rule("oversized_file", "error", "file",
          "The file, or what it unpacks to, is larger than its limit."),
+    Rule("unreadable_drop", "error", "file", "The drop of a session cannot be read at all."),
     Rule("broken_archive", "error", "file",
          "The archive or Parquet file is broken, cut off, or holds links, devices or names that "
          "leave its directory."),
@@ -165,7 +199,7 @@ FILE = (
          "The times of day of the whole file lie whole hours beside the exchange's."),
 )  # fmt: skip
 
-RULES = (*FILE, *ROW_ERRORS, *ROW_WARNINGS, *INTRADAY, *SESSION, *SERIES)
+RULES = (*FILE, *ROW_ERRORS, *ROW_WARNINGS, *INTRADAY, *FEED, *SESSION, *SERIES)
 CATALOGUE = {rule.name: rule for rule in RULES}
 
 # What ``quality_flags`` may hold, in this order. A missing session has no bar to carry a flag, and

@@ -15,6 +15,8 @@ from domain.market_data.reference import (
 
 # Two sources of one dividend or split agree within this share of it.
 AGREEMENT = 1e-3
+# What sources are compared on.
+_ACTION = ["instrument_id", "ex_session", "kind"]
 
 
 def assigned_spells(read: pl.DataFrame) -> pl.DataFrame:
@@ -102,7 +104,10 @@ def on_sessions(actions: pl.DataFrame, sessions: pl.Series) -> pl.DataFrame:
 
 
 def single_actions(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Keep of each action what the first source says of it; say what the others say beside it.
+    """Keep of each kind of action what the first source says; say what others say beside it.
+
+    What one source says twice in other words is two actions: two spin-offs, a regular and an extra
+    dividend of the same day.
 
     Parameters
     ----------
@@ -113,22 +118,39 @@ def single_actions(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     -------
     tuple of pl.DataFrame
         The table ``corporate_actions`` by (instrument_id, ex_session, kind), and the rows left out
-        with their ``reason``: ``repeats_another_source`` or, where the amounts differ by more than
-        0.1 %, ``contradicts_another_source``.
+        with their ``reason``: ``repeats_another_line`` of the same source,
+        ``repeats_another_source`` or, where no amount is within 0.1 %,
+        ``contradicts_another_source``.
     """
-    key = ["instrument_id", "ex_session", "kind"]
-    ordered = actions.sort(*key, "rank", "source_seq").with_columns(
-        pl.coalesce("ratio", "cash_usd").alias("amount")
+    ordered = (
+        actions.sort(*_ACTION, "rank", "source_seq")
+        .with_row_index("place")
+        .with_columns(
+            pl.coalesce("ratio", "cash_usd").alias("amount"),
+            (pl.col("rank") == pl.col("rank").min().over(_ACTION)).alias("believed"),
+        )
     )
-    first = ordered.unique(key, keep="first", maintain_order=True)
-    judged = ordered.with_columns(
-        pl.int_range(pl.len()).over(key).alias("place"),
-        (pl.col("amount") / pl.col("amount").first().over(key) - 1).abs().alias("off"),
-    ).filter(pl.col("place") > 0)
+    first = ordered.filter("believed").unique(
+        [*_ACTION, "ratio", "cash_usd", "received"], keep="first", maintain_order=True
+    )
+    judged = ordered.join(first, on="place", how="anti").sort("place")
+    agrees = (
+        judged.join(first.select(*_ACTION, said="amount"), on=_ACTION)
+        .filter((pl.col("amount") / pl.col("said") - 1).abs() <= AGREEMENT)["place"]
+        .implode()
+    )
     reason = (
-        pl.when(pl.col("off") <= AGREEMENT)
+        pl.when("believed")
+        .then(pl.lit("repeats_another_line"))
+        .when(pl.col("place").is_in(agrees))
         .then(pl.lit("repeats_another_source"))
         .otherwise(pl.lit("contradicts_another_source"))
     )
     left = judged.with_columns(reason.alias("reason"))
     return first.select(*ACTIONS_SCHEMA), left.select(*ACTIONS_SCHEMA, "reason")
+
+
+def numbered(actions: pl.DataFrame) -> pl.DataFrame:
+    """Add ``number``, from 1: which of an instrument's actions of one day, kind and security."""
+    place = pl.int_range(1, pl.len() + 1).over(*_ACTION, "received")
+    return actions.with_columns(place.cast(pl.Int64).alias("number"))

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import quickfix as fix
+import structlog
 
 from execution.errors import VenueError
 from execution.fix.parse import Fields, fields_of
 from execution.venue.config import VenueConfig
-from execution.venue.market_data import Update
+from execution.venue.market_data import Update, reject
+
+log = structlog.get_logger()
 
 
 def acceptor_text(config: VenueConfig, store: Path) -> str:
@@ -205,25 +208,54 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         quickfix.RejectLogon
             The refusal, in the form quickfix expects.
         """
-        header = message.getHeader()
-        kind = header.getField(35) if header.isSetField(35) else ""
-        self.received[kind] = self.received.get(kind, 0) + 1
-        if kind == "A" and (self.rejects_logons or not self._is_known(message)):
+        kind = ""
+        try:
+            kind = _field(message.getHeader(), 35)
+            self.received[kind] = self.received.get(kind, 0) + 1
+            refuses = kind == "A" and (self.rejects_logons or not self._is_known(message))
+        except Exception as error:  # noqa: BLE001 - whose logon cannot be judged is not let in
+            log.warning("admin_message_failed", kind=ascii(kind), error=ascii(error))
+            refuses = kind == "A"
+        if refuses:
             raise fix.RejectLogon("unknown user or wrong password")
 
     def _is_known(self, message: Any) -> bool:
         if not self._config.username:
             return True
         wanted = (self._config.username, Path(self._config.password_file).read_text().strip())
-        brought = [message.getField(tag) if message.isSetField(tag) else "" for tag in (553, 554)]
-        return hmac.compare_digest("\0".join(brought).encode(), "\0".join(wanted).encode())
+        brought = (_field(message, 553), _field(message, 554))
+        # Bytes that are not UTF-8 come from quickfix as surrogates.
+        texts = ["\0".join(pair).encode(errors="surrogateescape") for pair in (brought, wanted)]
+        return hmac.compare_digest(*texts)
 
     def fromApp(self, message: Any, session_id: Any) -> None:  # noqa: N802
         """Count the request and hand it to the loop; who only listens cannot trade."""
-        fields = fields_of(message.toString())
-        if self._is_market_data(session_id):
-            self._subscribe(fields)
-            return
-        kind = fields.get(35, "")
-        self.received[kind] = self.received.get(kind, 0) + 1
-        self._enqueue(fields)
+        try:
+            fields = fields_of(message.toString())
+            if self._is_market_data(session_id):
+                self._subscribe(fields)
+                return
+            kind = fields.get(35, "")
+            self.received[kind] = self.received.get(kind, 0) + 1
+            self._enqueue(fields)
+        except Exception as error:  # noqa: BLE001 - see above: it would end the process
+            log.warning("message_refused", error=ascii(error))
+            self._refuse(message, session_id)
+
+    def _refuse(self, message: Any, session_id: Any) -> None:
+        """Say that a message cannot be read; what cannot even be answered is dropped."""
+        text = "the message cannot be read"
+        try:
+            header = message.getHeader()
+            kind, sequence = _field(header, 35), _field(header, 34)
+            if not self._is_market_data(session_id):
+                self.send({35: "j", 45: sequence, 372: kind, 380: "0", 58: text})
+            elif kind == "V":
+                self.send_update(reject(_field(message, 262), "", text))
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("refusal_not_sent", error=ascii(error))
+
+
+def _field(part: Any, tag: int) -> str:
+    """Return a field of a message or its header, empty where it has none."""
+    return str(part.getField(tag)) if part.isSetField(tag) else ""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from execution.errors import VenueError
 from execution.fix.parse import Fields
 from execution.lock import InstanceLock
@@ -20,11 +22,13 @@ from execution.venue.exchange import Exchange
 from execution.venue.faults import Faults
 from execution.venue.ledger import Ledger, entries
 from execution.venue.market import read_session
-from execution.venue.market_data import Subscriptions, Update
+from execution.venue.market_data import Subscriptions
 
 T = TypeVar("T")
 _ANSWER_TIMEOUT_S = 30.0
 _IDLE_S = 0.05
+
+log = structlog.get_logger()
 
 
 class _Task:
@@ -108,7 +112,8 @@ class VenueServer:
         self._advance_if_due()
         self._send_due()
         if self._subscriptions:
-            self._publish(self._subscriptions.changes(self._exchange.levels(), self._now_ns()))
+            send = self._acceptor.send_update
+            self._subscriptions.publish(self._exchange.levels(), self._now_ns(), send)
 
     def _market_data(self, request: Fields | None) -> None:
         """Let the loop answer a request for market data; called by quickfix's thread."""
@@ -118,12 +123,11 @@ class VenueServer:
         if request is None:
             self._subscriptions.clear()
         elif request.get(35) == "V":
-            levels = self._exchange.levels()
-            self._publish(self._subscriptions.request(request, levels, self._now_ns()))
-
-    def _publish(self, updates: list[Update]) -> None:
-        for update in updates:
-            self._acceptor.send_update(update)
+            levels, send = self._exchange.levels(), self._acceptor.send_update
+            try:
+                self._subscriptions.request(request, levels, self._now_ns(), send)
+            except Exception as error:  # noqa: BLE001 - nobody waits for this task's answer
+                log.warning("request_not_answered", error=ascii(error))
 
     def _now_ns(self) -> int:
         return self._exchange.now_ns

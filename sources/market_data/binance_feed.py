@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,6 +23,7 @@ from domain.market_data.intraday.sale_conditions import Role, SaleConditions, Sa
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.directory import files_below, take
 from sources.market_data.frames import DEPTH, QUARANTINE, QUOTE, TRADE
+from sources.market_data.gzip_members import unpacked
 from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, WithinTheDay
 
 EXCHANGE = "BINANCE"
@@ -34,6 +34,8 @@ _REASONS = {Outcome.WAITS: "no_book", Outcome.GAP: "sequence_gap"}
 _MARKET, _OTHER = "0", "1"
 
 Pairs = list[tuple[str, str]]
+# Milliseconds since the epoch whose nanoseconds an int64 holds.
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=9_223_372_036_854)]
 
 
 class _Data(msgspec.Struct):
@@ -41,7 +43,7 @@ class _Data(msgspec.Struct):
 
     e: str
     s: str
-    T: int
+    T: Milliseconds
     U: int = 0
     u: int = 0
     pu: int = 0
@@ -59,7 +61,7 @@ class _Line(msgspec.Struct):
 
     data: _Data | None = None
     lastUpdateId: int | None = None  # noqa: N815 - the vendor's name
-    T: int = 0
+    T: Milliseconds = 0
     bids: Pairs = []
     asks: Pairs = []
 
@@ -139,13 +141,13 @@ class BinanceFeedSource(WithinTheDay):
         """
         del beside
         rows = _Rows([], [], [], [])
-        reader = _Reader(self.config.levels, rows)
+        reader = _Reader(self.config.levels, rows, _symbol_of(drop.name))
         lines, whole = _lines(drop, self.config.bytes_max)
         for line, raw in enumerate(lines, 1):
-            if not raw.strip():
-                continue
             # What a cut leaves of the last line could be read as another number.
             cut = line == len(lines) and not whole
+            if not raw.strip() and not cut:
+                continue
             reason = "truncated_file" if cut else reader.take(line, raw)
             if reason is not None:
                 text = raw.decode(errors="backslashreplace")
@@ -163,11 +165,11 @@ class BinanceFeedSource(WithinTheDay):
 class _Reader:
     """Takes lines in their order; the book of an instrument is kept between them."""
 
-    def __init__(self, levels: int, rows: _Rows) -> None:
+    def __init__(self, levels: int, rows: _Rows, symbol: str | None) -> None:
         self._levels, self._rows = levels, rows
         self._decode = msgspec.json.Decoder(_Line).decode
         self._book = SequencedBook()
-        self._symbol: str | None = None
+        self._symbol = symbol
         self._shown: Top | None = None
 
     def take(self, line: int, raw: bytes) -> str | None:
@@ -233,20 +235,10 @@ class _Reader:
 
 def _lines(drop: RawDrop, bytes_max: int) -> tuple[list[bytes], bool]:
     """Return the lines of a gzip, and whether it ends as it should."""
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = inflater.decompress(drop.data, bytes_max + 1)
-    except zlib.error as error:
-        raise SourceError(
-            f"{drop.name} is no gzip: {error}.", remedy="ask for the recording again"
-        ) from error
+    plain, whole = unpacked(drop, bytes_max)
     if not plain:
         raise SourceError(f"{drop.name} is no gzip.", remedy="ask for the recording again")
-    if len(plain) > bytes_max:
-        raise SourceError(
-            f"{drop.name} unpacks to more than {bytes_max} bytes.", remedy="raise `bytes_max`"
-        )
-    return plain.split(b"\n"), inflater.eof
+    return plain.split(b"\n"), whole
 
 
 def _day_of(name: str) -> dt.date | None:
@@ -255,6 +247,11 @@ def _day_of(name: str) -> dt.date | None:
         return dt.datetime.strptime(found["day"], "%Y%m%d").date() if found else None  # noqa: DTZ007
     except ValueError:
         return None
+
+
+def _symbol_of(name: str) -> str | None:
+    found = _NAME.fullmatch(name)
+    return found["symbol"].upper() if found else None
 
 
 def _session(at_ms: int) -> dt.date:

@@ -21,6 +21,7 @@ SNAPSHOT, CHANGES, REFUSAL = "W", "X", "Y"
 _ENTRY_STARTS = {SNAPSHOT: "269", CHANGES: "279"}
 _SIDES = {"0": "bids", "1": "asks"}
 _DELETED = "2"
+_INSTANT_NS_MAX = 2**63 - 1
 
 Pairs = list[tuple[str, str]]
 
@@ -65,13 +66,19 @@ def parse(raw: bytes) -> Message | str:
 
 
 class _Reader:
-    """Books by request; a gap in the sequence takes all of them away."""
+    """Books by request; a gap in the sequence takes all of them away.
+
+    A message that cannot be applied takes its request's book away until the next snapshot, all of
+    them where it names no request: what it would have changed is unknown.
+    """
 
     def __init__(self, levels: int, exchange: str) -> None:
         self.depth: list[tuple[Any, ...]] = []
         self.quotes: list[tuple[Any, ...]] = []
         self._levels, self._exchange = levels, exchange
         self._books: dict[str, tuple[str, Book]] = {}
+        # Side and price by entry id (278), by request: a deletion may name nothing else.
+        self._places: dict[str, dict[str, tuple[str, float]]] = {}
         self._shown: dict[str, Top] = {}
         self._due: int | None = None
 
@@ -93,30 +100,34 @@ class _Reader:
         except _Unreadable as error:
             return "sequence_gap" if gap else str(error)
         except (ValueError, KeyError, OverflowError):
+            self._forget(message.fields.get("262"))
             return "not_a_number"
         # Said also of a snapshot, which needs nothing before it: something before it is lost.
         return "sequence_gap" if gap else None
+
+    def _forget(self, request: str | None) -> None:
+        if request is None:
+            self._books.clear()
+        else:
+            self._books.pop(request, None)
 
     def _apply(self, line: int, message: Message) -> None:
         if message.kind == REFUSAL:
             raise _Unreadable("refused_by_venue")
         if message.kind not in _ENTRY_STARTS:
             return
-        request = message.fields["262"]
-        sides: dict[str, list[tuple[float, float]]] = {"bids": [], "asks": []}
-        for entry in message.entries:
-            gone = entry.get("279") == _DELETED
-            pair = (float(entry["270"]), 0.0 if gone else float(entry["271"]))
-            if not all(0 <= value < float("inf") for value in pair):
-                raise ValueError(f"{pair} is no price and size")
-            sides[_SIDES[entry["269"]]].append(pair)
+        request, time_ns = message.fields["262"], _time_ns(message)
         if message.kind == SNAPSHOT:
+            places: dict[str, tuple[str, float]] = {}
+            sides = _levels(message.entries, places)
             self._books[request] = (message.fields["55"], Book(sides["bids"], sides["asks"]))
+            self._places[request] = places
         elif request not in self._books:
             raise _Unreadable("no_book")
         else:
+            sides = _levels(message.entries, self._places[request])
             self._books[request][1].set(sides["bids"], sides["asks"])
-        self._show(line, request, _time_ns(message))
+        self._show(line, request, time_ns)
 
     def _show(self, line: int, request: str, time_ns: int) -> None:
         symbol, book = self._books[request]
@@ -136,6 +147,31 @@ class _Reader:
         self.quotes.append((*where, *best[0], *best[1], self._exchange, "0", False))
 
 
+def _levels(
+    entries: list[dict[str, str]], places: dict[str, tuple[str, float]]
+) -> dict[str, list[tuple[float, float]]]:
+    """Return new sizes by price of each side; note in ``places`` where entries with an id stand."""
+    sides: dict[str, list[tuple[float, float]]] = {"bids": [], "asks": []}
+    for entry in entries:
+        # Trades, openings, settlements: no levels of the book.
+        if entry.get("269", "0") not in _SIDES:
+            continue
+        entry_id, gone = entry.get("278"), entry.get("279") == _DELETED
+        if gone and not ("269" in entry and "270" in entry):
+            side, price = places[entry["278"]]
+        else:
+            side, price = _SIDES[entry["269"]], float(entry["270"])
+        size = 0.0 if gone else float(entry["271"])
+        if not (0 <= price < float("inf") and 0 <= size < float("inf")):
+            raise ValueError(f"{price}, {size} is no price and size")
+        sides[side].append((price, size))
+        if entry_id is not None and gone:
+            places.pop(entry_id, None)
+        elif entry_id is not None:
+            places[entry_id] = (side, price)
+    return sides
+
+
 def _time_ns(message: Message) -> int:
     """Return the instant of the entries or, where they have none, of the message's sending."""
     entry = message.entries[0] if message.entries else {}
@@ -143,7 +179,13 @@ def _time_ns(message: Message) -> int:
     text = message.fields["52"] if both == "-" else both
     whole, _, rest = text.partition(".")
     at = dt.datetime.strptime(whole, "%Y%m%d-%H:%M:%S").replace(tzinfo=dt.UTC)
-    return datetime_ns(at) + int(rest.ljust(9, "0") or 0)
+    if rest and not rest.isdigit():
+        raise ValueError(f"{text} is no instant")
+    # What is below a nanosecond is cut.
+    found = datetime_ns(at) + int(rest[:9].ljust(9, "0"))
+    if not 0 <= found <= _INSTANT_NS_MAX:
+        raise ValueError(f"{text} is no instant of int64 nanoseconds")
+    return found
 
 
 def readings(drop: RawDrop, *, levels: int, exchange: str) -> list[Reading]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import struct
-import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,12 +17,12 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import polars as pl
 
-from contracts.errors import SourceError
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import IEX
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.directory import files_below, take
 from sources.market_data.frames import NEW_YORK, QUARANTINE, QUOTE, TRADE, Schema
+from sources.market_data.gzip_members import MAGIC, unpacked
 from sources.market_data.pcap import Fault, udp_payloads
 from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, WithinTheDay
 
@@ -59,6 +59,8 @@ TOPS: Schema = {
     "trade_id": pl.Int64, "detail": pl.String,
 }  # fmt: skip
 _HEAD = struct.Struct("<BBq")
+# In the quarantine a byte is two digits: 64 KB of text. The drop has the rest.
+_FAULT_BYTES_MAX = 32_768
 
 
 class IexFiles(
@@ -123,17 +125,16 @@ class IexSource(WithinTheDay):
         """
         rows: list[dict[str, Any]] = []
         bad: list[_Place] = []
-        expected: dict[tuple[int, int], int] = {}
         line = 0
-        for found in _datagrams(_unpacked(drop, self.config.bytes_max), expected):
+        for found in _found(drop, self.config.bytes_max):
             line += 1
             if isinstance(found, Fault):
-                raw = found.raw.decode() if found.reason == "sequence_gap" else found.raw.hex()
+                raw = found.raw.decode() if found.reason == "sequence_gap" else _hex(found)
                 bad.append(_Place(line, found.reason, raw))
                 continue
             row = _message(found)
             if isinstance(row, Fault):
-                bad.append(_Place(line, row.reason, row.raw.hex()))
+                bad.append(_Place(line, row.reason, _hex(row)))
             else:
                 rows.append({"line": line, **row})
         return Reading("tops", _typed(rows), _quarantine(drop, bad))
@@ -172,26 +173,49 @@ def _day_of(name: str) -> dt.date | None:
         return None
 
 
-def _unpacked(drop: RawDrop, bytes_max: int) -> bytes:
-    if drop.data[:2] != b"\x1f\x8b":
-        return drop.data
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = inflater.decompress(drop.data, bytes_max + 1)
-    except zlib.error as error:
-        raise SourceError(
-            f"{drop.name} is no gzip: {error}.", remedy="ask the vendor to send it again"
-        ) from error
-    if len(plain) > bytes_max:
-        raise SourceError(
-            f"{drop.name} unpacks to more than {bytes_max} bytes.", remedy="raise `bytes_max`"
-        )
-    # Of a gzip that is cut off, what is there is read; the last packet then shows as cut off.
-    return plain
+def _hex(fault: Fault) -> str:
+    return fault.raw[:_FAULT_BYTES_MAX].hex()
 
 
-def _datagrams(data: bytes, expected: dict[tuple[int, int], int]) -> Iterator[bytes | Fault]:
+def _found(drop: RawDrop, bytes_max: int) -> Iterator[bytes | Fault]:
+    """Yield the messages and faults of a capture; of a gzip that is cut off, what is there."""
+    is_gzip = drop.data.startswith(MAGIC)
+    data, whole = unpacked(drop, bytes_max) if is_gzip else (drop.data, True)
+    last: bytes | Fault = b""
+    for last in _datagrams(data):
+        yield last
+    # Where the cut goes through a packet, that was said already.
+    if not whole and not (isinstance(last, Fault) and last.reason == "truncated_file"):
+        yield Fault("truncated_file", b"")
+
+
+class _Sequence:
+    """Which message of a channel's session is due.
+
+    A packet that leaves messages out is believed when the next one does not fall back behind it:
+    one with a wrong number does not make all that follow repeats.
+    """
+
+    def __init__(self) -> None:
+        self._due: int | None = None
+        # From where to where a packet went that is not believed yet.
+        self._ahead: tuple[int, int] | None = None
+
+    def take(self, first: int, count: int) -> int:
+        """Note a packet; return which message was due when it came."""
+        if self._ahead is not None and first >= self._ahead[0]:
+            self._due, self._ahead = self._ahead[1], None
+        due = first if self._due is None else self._due
+        if self._due is None or first > due:
+            self._ahead = (first, first + count)
+        elif first + count > due:
+            self._due, self._ahead = first + count, None
+        return due
+
+
+def _datagrams(data: bytes) -> Iterator[bytes | Fault]:
     """Yield the messages of all packets once, and what is wrong between them."""
+    expected: defaultdict[tuple[int, int], _Sequence] = defaultdict(_Sequence)
     for found in udp_payloads(data):
         if isinstance(found, Fault):
             yield found
@@ -209,13 +233,12 @@ def _datagrams(data: bytes, expected: dict[tuple[int, int], int]) -> Iterator[by
             yield Fault("wrong_length", found.raw)
             continue
         # A packet without messages is a heartbeat: it names the next message.
-        due = expected.get((channel, session), first)
+        due = expected[channel, session].take(first, count)
         if first > due:
             text = f"messages {due}..{first - 1} of channel {channel}, session {session} are absent"
             yield Fault("sequence_gap", text.encode())
         for sequence, message in enumerate(messages, first):
             yield message if sequence >= due else Fault("repeated_message", message)
-        expected[channel, session] = max(due, first + count)
 
 
 def _split(body: bytes, count: int) -> list[bytes] | None:

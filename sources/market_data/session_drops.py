@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 import polars as pl
 
-from contracts.errors import SourceError
+from contracts.errors import QuantiVistaError
 from domain.market_data.intraday.rules import judge, rules_for
 from sources.file_drops import DropStore, RawDrop
 from sources.market_data.configuration import SessionConfig, SourceConfig
 from sources.market_data.frames import QUARANTINE
 from sources.market_data.protocol import Kind, Reading, SessionSource
 from sources.market_data.receipts import Receipt, Receipts
+
+# What one drop's bytes can cause; it must not stop the others.
+_FAILURES = (QuantiVistaError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 class Came(NamedTuple):
@@ -26,6 +30,26 @@ class Came(NamedTuple):
     kind: Kind | None
     rows: pl.DataFrame
     quarantine: pl.DataFrame
+
+
+class _Kept(Mapping[str, RawDrop]):
+    """A source's drops by name; their bytes are read when one is asked for, and not kept."""
+
+    def __init__(self, store: DropStore, source: str, receipts: Mapping[str, Receipt]) -> None:
+        self._store, self._source, self._receipts = store, source, receipts
+
+    def __getitem__(self, name: str) -> RawDrop:
+        sha256 = self._receipts[name].sha256
+        return RawDrop(self._source, name, sha256, self._store.get(sha256))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._receipts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._receipts)
+
+    def __len__(self) -> int:
+        return len(self._receipts)
 
 
 def session_sources(
@@ -79,44 +103,57 @@ def session_drops(
             for key, row in sorted(newest_receipts(store, name).items())
             if (days := source.days_of(key)) is None or day in days
         }
-        drops = {
-            key: RawDrop(name, key, row.sha256, store.get(row.sha256))
-            for key, row in receipts.items()
-        }
-        for key, drop in drops.items():
+        drops = _Kept(store, name, receipts)
+        for receipt in receipts.values():
             trades = is_session(source.calendar, day)
-            yield from _from_drop(source, receipts[key], drop, drops, day, is_session=trades)
+            yield from _from_drop(source, receipt, drops, day, is_session=trades)
 
 
 def _from_drop(
     source: SessionSource,
     receipt: Receipt,
-    drop: RawDrop,
-    beside: Mapping[str, RawDrop],
+    drops: Mapping[str, RawDrop],
     day: dt.date,
     *,
     is_session: bool,
 ) -> Iterator[Came]:
-    days = source.days_of(drop.name)
+    days = source.days_of(receipt.name)
     named, home = days == (day,), days[len(days) // 2] if days else _came_on(receipt)
     try:
-        readings = source.read_session(drop, beside)
-    except SourceError as error:
+        readings = source.read_session(drops[receipt.name], drops)
+    except _FAILURES as error:
         if home == day:
-            refused = _unreadable(drop, day, error.message)
-            yield Came(source, receipt, None, pl.DataFrame(), refused)
+            yield _unreadable(source, receipt, day, error)
         return
+    try:
+        found = list(_judged(source, receipt, readings, day, home=None if named else home,
+                             is_session=is_session))  # fmt: skip
+    except _FAILURES as error:
+        found = [_unreadable(source, receipt, day, error)]
+    yield from found
+
+
+def _judged(
+    source: SessionSource,
+    receipt: Receipt,
+    readings: list[Reading],
+    day: dt.date,
+    *,
+    home: dt.date | None,
+    is_session: bool,
+) -> Iterator[Came]:
+    """Yield the day's rows and what of them is refused; all rows where there is no ``home``."""
     first = min(
         (found for reading in readings if (found := _first_session(reading)) is not None),
         default=home,
     )
     for kind, rows, lost in readings:
-        if not named:
+        if home is not None:
             rows = rows.filter(pl.col("session") == day)
             lost = lost.filter(pl.col("session").fill_null(first) == day)
         rules = rules_for(kind, day, is_session=is_session, known_ns=receipt.received_ns)
         judged = judge(rows, rules)
-        quarantine = pl.concat([lost, _refused(drop, judged.refused)])
+        quarantine = pl.concat([lost, _refused(receipt, judged.refused)])
         yield Came(source, receipt, kind, judged.usable, quarantine)
 
 
@@ -129,16 +166,28 @@ def _first_session(reading: Reading) -> dt.date | None:
     return found if isinstance(found, dt.date) else None
 
 
-def _unreadable(drop: RawDrop, day: dt.date, why: str) -> pl.DataFrame:
-    row = (0, None, day, "unreadable_drop", why, drop.source, drop.sha256)
-    return pl.DataFrame([row], schema=QUARANTINE, orient="row")
+def _unreadable(
+    source: SessionSource, receipt: Receipt, day: dt.date, error: BaseException
+) -> Came:
+    why = error.message if isinstance(error, QuantiVistaError) else str(error)
+    row = (0, None, day, "unreadable_drop", why, receipt.source, receipt.sha256)
+    refused = pl.DataFrame([row], schema=QUARANTINE, orient="row")
+    return Came(source, receipt, None, pl.DataFrame(), refused)
 
 
-def _refused(drop: RawDrop, rows: pl.DataFrame) -> pl.DataFrame:
+def _refused(receipt: Receipt, rows: pl.DataFrame) -> pl.DataFrame:
     """Return refused rows as the quarantine has them: ``raw`` is what was understood, as JSON."""
-    raw = [msgspec.json.encode(row).decode() for row in rows.drop("reason").iter_rows(named=True)]
+    raw = [
+        msgspec.json.encode({name: _shown(value) for name, value in row.items()}).decode()
+        for row in rows.drop("reason").iter_rows(named=True)
+    ]
     return rows.select(
         pl.col("line").alias("source_seq"), "symbol", "session", "reason",
-        pl.Series("raw", raw, dtype=pl.String), pl.lit(drop.source).alias("source"),
-        pl.lit(drop.sha256).alias("raw_sha256"),
+        pl.Series("raw", raw, dtype=pl.String), pl.lit(receipt.source).alias("source"),
+        pl.lit(receipt.sha256).alias("raw_sha256"),
     )  # fmt: skip
+
+
+def _shown(value: object) -> object:
+    # JSON has no infinity: it would be written as null.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

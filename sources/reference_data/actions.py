@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import PurePosixPath
 from typing import get_args
 
@@ -26,6 +27,10 @@ READ_SCHEMA: Schema = {"chain": pl.String, "symbol": pl.String, **ACTIONS_SCHEMA
 # A factor of seven decimals says nothing of a dividend below this share of the price.
 _YIELD_MIN = 5e-7
 _KINDS = get_args(ActionKind)
+# No company has split so far, in either direction.
+RATIO_MAX = 1e6
+# A day outside is a placeholder or a slip: no exchange's sessions are known there.
+EX_SESSIONS = dt.date(1900, 1, 1), dt.date(2099, 12, 31)
 
 
 def read_lean_factor_file(drop: RawDrop) -> ReferenceReading:
@@ -62,6 +67,8 @@ def read_lean_factor_file(drop: RawDrop) -> ReferenceReading:
         # The first line's close is 1: what it says of a dividend is not known.
         ("dividend_without_price", ~last & pays & (pl.col("close") <= 1)),
         ("dividend_negative", ~last & (pl.col("yield") < -_YIELD_MIN)),
+        ("ratio_implausible", ~last & ~_plausible("raw_ratio")),
+        ("ex_session_out_of_range", ~last & ~pl.col("ex_session").is_between(*EX_SESSIONS)),
     )
     whole = sift(drop, typed, READ_SCHEMA | _EXTRA, rules)
     base = whole.rows.filter(pl.col("yield").is_not_null())
@@ -88,7 +95,10 @@ def read_alpha_vantage(drop: RawDrop) -> ReferenceReading:
     if "split_coefficient" not in reading.rows.columns:
         return ReferenceReading(pl.DataFrame(schema=READ_SCHEMA), quarantine)
     days = reading.rows.with_columns(pl.col("date").str.to_date("%Y%m%d").alias("ex_session"))
-    split = pl.col("split_coefficient").map_elements(clean_ratio, return_dtype=pl.Float64)
+    stated = pl.col("split_coefficient")
+    # Others have no fraction near them, and are refused below.
+    plausible = pl.when(_plausible("split_coefficient")).then(stated)
+    split = pl.coalesce(plausible.map_elements(clean_ratio, return_dtype=pl.Float64), stated)
     splits = days.filter(pl.col("split_coefficient") != 1).with_columns(
         split.alias("ratio"), pl.lit("split").alias("kind")
     )
@@ -141,10 +151,22 @@ def _positive(name: str) -> pl.Expr:
     return (pl.col(name) > 0).fill_null(value=False)
 
 
+def _plausible(name: str) -> pl.Expr:
+    return pl.col(name).is_between(1 / RATIO_MAX, RATIO_MAX).fill_null(value=False)
+
+
+def _infinite(name: str) -> pl.Expr:
+    return pl.col(name).is_infinite().fill_null(value=False)
+
+
 _KIND = pl.col("kind")
+_SHARES = _KIND.is_in(["split", "spin_off"])
 _DIVIDEND = _KIND.is_in(["cash_dividend", "special_dividend"])
 _AMOUNTS = (
     ("unknown_kind", ~_KIND.is_in(_KINDS)),
-    ("ratio_not_positive", _KIND.is_in(["split", "spin_off"]) & ~_positive("ratio")),
+    ("ratio_not_positive", _SHARES & ~_positive("ratio")),
+    ("ratio_implausible", (_SHARES & ~_plausible("ratio")) | _infinite("ratio")),
     ("cash_not_positive", _DIVIDEND & ~_positive("cash_usd")),
+    ("cash_infinite", _infinite("cash_usd")),
+    ("ex_session_out_of_range", ~pl.col("ex_session").is_between(*EX_SESSIONS)),
 )

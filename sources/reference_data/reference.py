@@ -130,8 +130,10 @@ class _Files:
         days = rows["ex_session"]
         first, last = days.min(), days.max()
         if isinstance(first, dt.date) and isinstance(last, dt.date):
-            until = min(last + _CLOSED_DAYS_MAX, _LAST_DAY)
-            rows = on_sessions(rows, sessions_between(max(first, _FIRST_DAY), until))
+            # In this order: the last day that a date can be has none after it.
+            until = min(last, _LAST_DAY - _CLOSED_DAYS_MAX) + _CLOSED_DAYS_MAX
+            since = min(max(first, _FIRST_DAY), until)
+            rows = on_sessions(rows, sessions_between(since, until))
         kept, left = single_actions(resolved_ids(rows, known, "ex_session"))
         again = set_aside(left.rename({"reason": "why"}), "actions", pl.col("why"))
         return kept, pl.concat([bad, again])

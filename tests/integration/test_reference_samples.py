@@ -74,7 +74,8 @@ def daily_bars(symbol, spells):
     rows = source.read(drop).rows.with_columns(
         instrument_id="US." + pl.col("symbol"), price_basis=pl.lit("raw"),
         session=pl.col("date").str.to_date("%Y%m%d"),
-        volume_shares=pl.col("volume").cast(pl.Int64),
+        volume_shares=pl.col("volume").cast(pl.Int64), source_seq=pl.col("line"),
+        raw_sha256=pl.lit(drop.sha256),
     )  # fmt: skip
     return with_permanent_ids(rows, spells)
 

@@ -20,6 +20,7 @@ from sources.market_data.daily import rule_of
 from sources.market_data.lean import LeanFiles
 from sources.market_data.pystock import PystockFiles
 from sources.market_data.table_files import CsvFiles, ParquetFiles
+from tests.unit.quality_feed_cases import FEED_CASES
 from tests.unit.source_cases import drop, tarred, zipped
 
 # Ten sessions of early January 2010; the 9th is a Saturday.
@@ -322,3 +323,4 @@ CASES |= {
         lambda: zone(minutes(14.5, 18, shift_h=-5)), lambda: zone(minutes(14.5, 18)),
     ),
 }  # fmt: skip
+CASES |= FEED_CASES

@@ -65,6 +65,19 @@ def test_an_action_on_a_missing_session_applies_on_the_next_bar():
     assert forward_adjusted(gapped, [action("split", ratio=2.0)])["factor"][1] == 2.0
 
 
+def test_a_distribution_after_a_split_of_the_same_gap_is_of_the_new_shares():
+    gapped = bars((100, 100), (1, 1), (1, 1), (49, 49)).filter(pl.col("open") > 1)
+    acted = [action("cash_dividend", day=2, cash=1.0), action("split", day=1, ratio=2.0)]
+    found = forward_adjusted(gapped, acted, total_return=True)
+    assert found["factor"][1] == pytest.approx(2 * 100 / 98)
+    assert found["adj_close"].to_list() == pytest.approx([100.0, 100.0])
+    # Of the same day, or earlier, it is of the old ones.
+    for day in (1, 0):
+        acted = [action("cash_dividend", day=1, cash=1.0), action("split", day=2 - day, ratio=2.0)]
+        found = forward_adjusted(gapped, acted, total_return=True)
+        assert found["factor"][1] == pytest.approx(2 * 100 / 99)
+
+
 def test_a_later_action_never_changes_a_past_value():
     series = bars((100, 100), (101, 102), (51, 52))
     before = forward_adjusted(series, [])

@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import ContractError
 from docs.data_quality import PAGE, page
+from domain.market_data.intraday.rules import rules_for
 from domain.market_data.quality import (
     CATALOGUE,
     FLAGS,
@@ -17,7 +18,7 @@ from domain.market_data.quality import (
     require_rules,
 )
 from sources.market_data.frames import sift
-from tests.unit.quality_cases import CASES, GOOD, file, reasons
+from tests.unit.quality_cases import CASES, DAYS, GOOD, file, reasons
 from tests.unit.source_cases import drop
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,22 @@ def test_a_reason_outside_the_catalogue_is_refused_by_every_reader():
     with pytest.raises(ContractError, match="'looks_odd' is no rule"):
         sift(drop(b"x", "a.csv"), "trade", typed, [("looks_odd", pl.lit(value=True))])
     require_rules(rule.name for rule in RULES)
+
+
+def test_every_reason_of_a_feed_or_of_intraday_rows_is_in_the_catalogue():
+    days = {"day": DAYS[0], "is_session": True, "known_ns": 0}
+    kinds = ("trade", "quote", "depth", "quote_bar_1m", "bar_1m")
+    found = {name for kind in kinds for name, _ in rules_for(kind, **days)}
+    for name in ("binance_feed", "fix_messages", "iex_tops", "pcap", "session_drops"):
+        tree = ast.parse((ROOT / "sources" / "market_data" / f"{name}.py").read_text("utf-8"))
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Return) else None
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"Fault", "_Unreadable"}:
+                text = node.args[0]
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found.add(text.value)
+    assert len(found) > 20
+    require_rules(sorted(found))
 
 
 def test_the_page_is_what_the_catalogue_says():

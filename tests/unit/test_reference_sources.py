@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import ConfigurationError, SourceError
 from domain.market_data.reference import ACTIONS, NO_END, RENAMES, actions_frame, spells_frame
+from domain.market_data.reference_tables import numbered
 from orchestration.base.settings import Settings
 from sources.reference_data.configuration import read_reference_config
 from sources.reference_data.reference import read_reference
@@ -123,6 +124,9 @@ def test_factor_files_become_splits_and_dividends(tmp_path):
         (b"20120808,0.9,1,600\n", "no_line_after"),
         (b"20120808,0.9,1,1\n20501231,1,1,0\n", "dividend_without_price"),
         (b"20120808,1.1,1,600\n20501231,1,1,0\n", "dividend_negative"),
+        (b"20120808,1,1e-9,600\n20501231,1,1,0\n", "ratio_implausible"),
+        (b"20120808,1,1e-320,600\n20501231,1,1,0\n", "ratio_implausible"),
+        (b"99981230,1,0.5,600\n99991231,1,1,0\n", "ex_session_out_of_range"),
     ],
 )
 def test_a_bad_line_of_a_factor_file_is_set_aside(tmp_path, lines, reason):
@@ -178,6 +182,69 @@ def test_two_sources_of_one_action_are_compared(tmp_path):
     assert found.actions["raw_sha256"].unique().to_list() == [
         hashlib.sha256(files["b.csv"]).hexdigest()
     ]
+
+
+def test_two_actions_of_one_kind_and_day_are_both_kept_where_one_source_says_both(tmp_path):
+    head = b"symbol,ex_session,kind,ratio,cash_usd,received\n"
+    dividends = b"A,2013-01-02,cash_dividend,,0.5,\nA,2013-01-02,cash_dividend,,0.1,\n"
+    spun = b"A,2013-01-02,spin_off,1,,US.B\nA,2013-01-02,spin_off,1,,US.C\n"
+    files = {
+        "a.csv": head + dividends + dividends[: len(dividends) // 2] + spun,
+        "b.csv": head + b"A,2013-01-02,cash_dividend,,0.1,\nA,2013-01-02,cash_dividend,,0.7,\n",
+    }
+    toml = "".join(f'[[reference.actions]]\ntype = "csv"\npath = "{name}"\n' for name in files)
+    found, _ = read(tmp_path, files, toml)
+    kept = numbered(found.actions).select("kind", "ratio", "cash_usd", "received", "number")
+    assert kept.rows() == [
+        ("cash_dividend", None, 0.5, None, 1), ("cash_dividend", None, 0.1, None, 2),
+        ("spin_off", 1.0, None, "US.B", 1), ("spin_off", 1.0, None, "US.C", 1),
+    ]  # fmt: skip
+    assert sorted(found.quarantine.select("source_seq", "reason").rows()) == [
+        (2, "repeats_another_source"), (3, "contradicts_another_source"),
+        (4, "repeats_another_line"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("9999-12-31,split,2,", "ex_session_out_of_range"),
+        ("2100-01-01,split,2,", "ex_session_out_of_range"),
+        ("1899-12-31,split,2,", "ex_session_out_of_range"),
+        ("2099-12-31,split,2,", None), ("1900-01-01,split,2,", None),
+        ("2013-01-02,split,inf,", "ratio_implausible"),
+        ("2013-01-02,spin_off,1e300,", "ratio_implausible"),
+        ("2013-01-02,split,1e-320,", "ratio_implausible"),
+        ("2013-01-02,cash_dividend,,inf", "cash_infinite"),
+        ("2013-01-02,spin_off,1,inf", "cash_infinite"),
+        ("2013-01-02,split,1e6,", None), ("2013-01-02,spin_off,0.001,", None),
+    ],
+)  # fmt: skip
+def test_days_and_amounts_that_cannot_be_stop_nothing_but_their_line(tmp_path, cells, reason):
+    text = f"symbol,ex_session,kind,ratio,cash_usd\nA,{cells}\nA,2013-02-01,split,2,\n".encode()
+    toml = '[[reference.actions]]\ntype = "csv"\npath = "a.csv"\n'
+    found, _ = read(tmp_path, {"a.csv": text}, toml)
+    assert found.actions.height == (1 if reason else 2)
+    assert found.quarantine["reason"].to_list() == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("day", "coefficient", "reason"),
+    [
+        (b"2020-08-31", b"1e300", "ratio_implausible"),
+        (b"2020-08-31", b"1e-320", "ratio_implausible"),
+        (b"9999-12-31", b"4.0", "ex_session_out_of_range"),
+    ],
+)  # fmt: skip
+def test_an_impossible_split_of_a_daily_series_is_set_aside(tmp_path, day, coefficient, reason):
+    toml = '[[reference.actions]]\ntype = "alpha_vantage"\npath = "av"\n'
+    lines = DAILY_CSV.splitlines(keepends=True)
+    (place,) = [i for i, line in enumerate(lines) if line.startswith(b"2020-08-31")]
+    cells = lines[place].rstrip().split(b",")
+    lines[place] = b",".join([day, *cells[1:-1], coefficient]) + b"\n"
+    found, _ = read(tmp_path, {"av/AAPL/daily_adjusted.csv": b"".join(lines)}, toml)
+    assert found.quarantine["reason"].to_list() == [reason]
+    assert found.actions["kind"].to_list() == ["cash_dividend"]
 
 
 def test_alpha_vantages_daily_series_has_its_actions(tmp_path):

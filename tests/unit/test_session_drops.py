@@ -4,11 +4,16 @@ import datetime as dt
 import gzip
 import json
 
+import polars as pl
 import pytest
 
+from contracts.errors import ContractError
+from domain.market_data.intraday.rules import judge, rules_for
 from sources.file_drops import DropStore, make_drop
-from sources.market_data.binance_feed import BinanceFeedFiles
-from sources.market_data.iex_tops import IexFiles
+from sources.market_data import session_drops as session_drops_module
+from sources.market_data.binance_feed import BinanceFeedFiles, BinanceFeedSource
+from sources.market_data.frames import schema_of
+from sources.market_data.iex_tops import IexFiles, IexSource
 from sources.market_data.lean import LeanFiles
 from sources.market_data.receipts import Receipts
 from sources.market_data.session_drops import session_drops, session_sources
@@ -91,6 +96,45 @@ def test_what_cannot_be_read_is_in_one_quarantine(desk):
     assert reasons(came(dt.date(2018, 1, 2))) == []
 
 
+@pytest.mark.parametrize(
+    "error",
+    [pl.exceptions.ComputeError("odd"), ContractError("odd", remedy="none"),
+     pl.exceptions.PanicException("odd")],
+    ids=["polars", "ours", "panic"],
+)  # fmt: skip
+def test_a_drop_that_fails_does_not_stop_the_others(desk, monkeypatch, error):
+    receive, came = desk
+    receive("binance", "btcusdt_20180103.gz", b"any")
+    receive("iex", "20180103.pcap", pcap(frame(transport([trade("A", 10000, 1, 1)]))))
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(BinanceFeedSource, "read_session", fail)
+    assert reasons(came(WEDNESDAY)) == ["unreadable_drop"]
+    assert counts(came(WEDNESDAY))["trade"] == 1
+    monkeypatch.setattr(session_drops_module, "judge", fail)
+    assert reasons(came(WEDNESDAY)) == ["unreadable_drop"] * 2
+
+
+def test_drops_are_read_when_they_are_asked_for(desk, monkeypatch):
+    receive, came = desk
+    for name in ("btcusdt_20180103.gz", "ethusdt_20180103.gz"):
+        receive("binance", name, name.encode())
+    read, get = [], DropStore.get
+    monkeypatch.setattr(DropStore, "get", lambda *args: read.append(args[1]) or get(*args))
+    beside = []
+
+    def look(_self, drop, others):
+        beside.append((drop.name, len(read), sorted(others), "x.gz" in others))
+        return []
+
+    monkeypatch.setattr(BinanceFeedSource, "read_session", look)
+    assert came(WEDNESDAY) == []
+    names = ["btcusdt_20180103.gz", "ethusdt_20180103.gz"]
+    assert beside == [(names[0], 1, names, False), (names[1], 2, names, False)]
+
+
 def test_a_source_lives_by_its_own_calendar(desk):
     receive, came = desk
     at_ms = int(dt.datetime(2018, 1, 6, 12, tzinfo=dt.UTC).timestamp()) * 1000
@@ -116,3 +160,51 @@ def test_bars_that_cannot_be_are_refused_with_what_was_understood(desk):
         (2, "high_below_low"), (3, "high_below_low"), (4, "negative"), (5, "non_positive_price"),
     ]  # fmt: skip
     assert json.loads(one.quarantine["raw"][0])["high"] == 0.0001
+
+
+INFINITY, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("trade", {"price": INFINITY}, "infinite"), ("trade", {"size": INFINITY}, "infinite"),
+        ("trade", {"price": NAN}, "not_a_number"), ("trade", {"price": None}, "not_a_number"),
+        ("trade", {"size": NAN}, "not_a_number"), ("trade", {"symbol": None}, "no_symbol"),
+        ("trade", {"session": None}, "wrong_session"),
+        ("trade", {"time_ns": None}, "unreadable_date"),
+        ("quote", {"ask_price": INFINITY}, "infinite"),
+        ("quote", {"bid_size": NAN}, "not_a_number"),
+        ("quote", {"ask_price": None}, None), ("depth", {"bid_price": INFINITY}, "infinite"),
+        ("depth", {"bid_price": None}, None), ("bar_1m", {"high": INFINITY}, "infinite"),
+        ("bar_1m", {"open": None}, "not_a_number"), ("bar_1m", {"volume": INFINITY}, "infinite"),
+        ("quote_bar_1m", {"bid_open": INFINITY}, "infinite"),
+        ("quote_bar_1m", {"ask_close": NAN}, "not_a_number"),
+        ("quote_bar_1m", {"ask_close": None}, None), ("trade", {}, None), ("bar_1m", {}, None),
+    ],
+)  # fmt: skip
+def test_no_row_passes_that_is_not_all_numbers_and_somebodys(kind, changes, reason):
+    schema = schema_of(kind)
+    row = {name: 1.0 if dtype == pl.Float64 else 1 for name, dtype in schema.items()}
+    row |= {"symbol": "A", "session": WEDNESDAY, "exchange": "P", "conditions": ""}
+    row |= {"suspicious": False}
+    rows = pl.DataFrame([{name: row[name] for name in schema} | changes], schema=schema)
+    rules = rules_for(kind, WEDNESDAY, is_session=True, known_ns=2)
+    found = judge(rows, rules)
+    assert found.refused["reason"].to_list() == ([reason] if reason else [])
+    assert found.usable.height == (0 if reason else 1)
+
+
+def test_an_infinite_value_is_shown_in_the_quarantine(desk, monkeypatch):
+    receive, came = desk
+    read = IexSource.read_session
+
+    def infinite(self, drop, beside):
+        trades, *rest = read(self, drop, beside)
+        return [trades._replace(rows=trades.rows.with_columns(price=pl.lit(INFINITY))), *rest]
+
+    monkeypatch.setattr(IexSource, "read_session", infinite)
+    receive("iex", "20180103.pcap", pcap(frame(transport([trade("A", 10000, 1, 1)]))))
+    found = came(WEDNESDAY)
+    assert reasons(found) == ["infinite"]
+    assert json.loads(found[0].quarantine["raw"].item())["price"] == "inf"

@@ -218,6 +218,38 @@ def test_feeds_are_chosen_by_name_and_refused_when_they_are_none(tmp_path):
         binance(bytes_max=10).read(drop(gzip.compress(b"1" * 99), FEED))
 
 
+@pytest.mark.parametrize("at_ms", [-1, 9_223_372_036_855])
+def test_instants_that_nanoseconds_cannot_hold_are_set_aside(at_ms):
+    odd = {"e": "trade", "s": "BTCUSDT", "T": at_ms, "p": "1", "q": "1"}
+    depth, trades, _ = read_feed(
+        {"data": odd}, snapshot(1, [["10", "1"]], []) | {"T": at_ms},
+        {"data": odd | {"T": 9_223_372_036_854}},
+    )  # fmt: skip
+    assert depth.quarantine["reason"].to_list() == ["not_a_message"] * 2
+    assert trades.rows["time_ns"].to_list() == [9_223_372_036_854_000_000]
+
+
+def test_the_instrument_is_the_names():
+    other = {"e": "trade", "s": "ETHUSDT", "T": AT_MS, "p": "1", "q": "1"}
+    depth, _, _ = read_feed(snapshot(1, [["10", "1"]], [["11", "1"]]), {"data": other})
+    assert depth.rows["symbol"].to_list() == ["BTCUSDT"]
+    assert depth.quarantine["reason"].to_list() == ["other_instrument"]
+
+
+def test_all_members_of_a_gzip_are_read_under_one_limit():
+    line = b"17 " + json.dumps(stream("trade", p="1", q="1")).encode() + b"\n"
+    whole = gzip.compress(line) + gzip.compress(b"") + gzip.compress(line)
+    for padding in (b"", b"\0" * 512):
+        depth, trades, _ = binance().read_session(drop(whole + padding, FEED), {})
+        assert (trades.rows.height, depth.quarantine.height) == (2, 0)
+    for cut in (whole[:-4], whole + b"noise"):
+        depth, trades, _ = binance().read_session(drop(cut, FEED), {})
+        assert trades.rows.height == 2
+        assert depth.quarantine["reason"].to_list() == ["truncated_file"]
+    with pytest.raises(SourceError, match="more than"):
+        binance(bytes_max=len(line) + 1).read(drop(whole, FEED))
+
+
 def test_what_a_cut_leaves_of_the_last_line_is_set_aside():
     good = b"17 " + json.dumps(stream("trade", p="1", q="1")).encode() + b"\n"
     data = gzip.compress(good * 500, compresslevel=0)

@@ -139,6 +139,39 @@ def test_gaps_and_repeats_in_the_sequence_are_reported_per_session():
     ]
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_packet_with_a_wrong_number_makes_no_repeats_of_those_that_follow(place):
+    packets = [packet(quote("A", n, 1, n + 1, 1), first=n) for n in (1, 2, 3, 4)]
+    packets.insert(place, packet(quote("B", 1, 1, 2, 2), first=2**62))
+    found = read(pcap(*packets))
+    assert found.rows["symbol"].to_list().count("A") == 4
+    assert "repeated_message" not in found.quarantine["reason"].to_list()
+
+
+def test_a_gap_is_a_gap_once_though_a_second_line_repeats_what_follows():
+    second = [packet(quote("A", n, 1, n + 1, 1), first=n) for n in (1, 1, 4, 1, 4, 5)]
+    found = read(pcap(*second))
+    assert found.rows.height == 3
+    assert found.quarantine["reason"].to_list() == [
+        "repeated_message", "sequence_gap", "repeated_message", "repeated_message",
+    ]  # fmt: skip
+
+
+def test_all_members_of_a_gzip_are_read_and_a_cut_is_said_once():
+    head, body = pcap(), pcap(ONE)[24:]
+    parts = gzip.compress(head) + gzip.compress(body)
+    assert reasons(read(parts)) == []
+    assert read(parts).rows.height == 1
+    assert reasons(read(parts[:-4])) == [(2, "truncated_file")]
+    assert reasons(read(gzip.compress(head + body[:-3])[:-4])) == [(1, "truncated_file")]
+
+
+def test_the_text_of_a_fault_is_bounded():
+    found = read(pcap(ONE) + b"\xff" * 200_000)
+    assert reasons(found) == [(2, "truncated_file")]
+    assert found.quarantine["raw"].item() == "ff" * 32_768
+
+
 def damaged(data, at):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 

@@ -36,22 +36,27 @@ def rules_for(kind: str, day: dt.date, *, is_session: bool, known_ns: int) -> Ru
     """
     at = "end_ns" if "bar" in kind else "time_ns"
     common = (
-        ("wrong_session", pl.lit(not is_session) | (pl.col("session") != day)),
+        ("no_symbol", pl.col("symbol").is_null()),
+        ("unreadable_date", pl.col(at).is_null()),
+        ("wrong_session", pl.lit(not is_session) | pl.col("session").ne_missing(pl.lit(day))),
         ("future_time", pl.col(at) > known_ns),
     )
     if kind == "trade":
-        return (*common, _positive("price"), _not_negative("size"))
+        return (*common, *_numbers("price", "size", needed=("price",)), _positive("price"),
+                _not_negative("size"))  # fmt: skip
     if kind in ("quote", "depth"):
         sides = ("bid_price", "ask_price"), ("bid_size", "ask_size")
-        return (*common, _not_negative(*sides[0], *sides[1]))
+        every = (*sides[0], *sides[1])
+        return (*common, *_numbers(*every), _not_negative(*every))
     if kind.startswith("quote_bar"):
         bid, ask = ([f"{side}_{name}" for name in _OHLC] for side in ("bid", "ask"))
         return (
-            *common, _positive(*bid, *ask), _not_negative("bid_size", "ask_size"),
+            *common, *_numbers(*bid, *ask, "bid_size", "ask_size"), _positive(*bid, *ask),
+            _not_negative("bid_size", "ask_size"),
             ("high_below_low", _disordered(*bid) | _disordered(*ask)),
         )  # fmt: skip
-    return (*common, _positive(*_OHLC), _not_negative("volume"),
-            ("high_below_low", _disordered(*_OHLC)))  # fmt: skip
+    return (*common, *_numbers(*_OHLC, "volume", needed=_OHLC), _positive(*_OHLC),
+            _not_negative("volume"), ("high_below_low", _disordered(*_OHLC)))  # fmt: skip
 
 
 def judge(rows: pl.DataFrame, rules: Rules) -> Judged:
@@ -63,6 +68,17 @@ def judge(rows: pl.DataFrame, rules: Rules) -> Judged:
     judged = rows.with_columns(reason.alias("reason"))
     good = pl.col("reason").is_null()
     return Judged(judged.filter(good).drop("reason"), judged.filter(~good))
+
+
+def _numbers(*names: str, needed: Sequence[str] = ()) -> Rules:
+    """Return the rules on values that no comparison refuses; a side left out of a quote is null."""
+    # Without a start, `any` of no column would not be allowed.
+    absent = pl.any_horizontal(pl.lit(value=False), *(pl.col(name).is_null() for name in needed))
+    nan = pl.any_horizontal(pl.col(*names).is_nan().fill_null(value=False))
+    return (
+        ("infinite", pl.any_horizontal(pl.col(*names).is_infinite().fill_null(value=False))),
+        ("not_a_number", absent | nan),
+    )
 
 
 def _positive(*names: str) -> tuple[str, pl.Expr]:
