@@ -15,6 +15,7 @@ import psycopg2
 import sqlalchemy as sa
 from dagster_postgres.storage import DagsterPostgresStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
+from sqlalchemy.engine.cursor import CursorFetchStrategy, FullyBufferedCursorFetchStrategy
 
 from ops_store.patience import with_patience
 
@@ -35,11 +36,14 @@ class PatientConnection(sa.Connection):
             # lose here, each statement has committed.
             self._dbapi_connection = self.engine.raw_connection()
         result = super()._execute_context(*args, **kwargs)
-        cursor = result.cursor
-        if cursor is not None and cursor.closed:
-            # The server answered and went away: psycopg2 has the rows and does not give them out.
-            self.invalidate()
-            raise psycopg2.InterfaceError("the server went away behind its answer")
+        if result.cursor is not None and type(result.cursor_strategy) is CursorFetchStrategy:
+            try:
+                # All rows now: psycopg2 holds them, and gives none out once it has noticed that the
+                # server went away behind its answer, be it between this line and the caller's.
+                result.cursor_strategy = FullyBufferedCursorFetchStrategy(result.cursor)
+            except psycopg2.InterfaceError:
+                self.invalidate()
+                raise
         return result
 
 

@@ -161,5 +161,9 @@ def test_an_answer_whose_server_went_away_is_asked_for_again(database):
 
     with engine.connect() as connection:
         assert connection.execute(sa.text("select 4711")).scalar_one() == 4711
+        # Whoever has an answer has all of it, even if the farewell is read only now.
+        answer = connection.execute(sa.text("select generate_series(1, 3)"))
+        connection.connection.dbapi_connection.close()
+        assert answer.scalars().all() == [1, 2, 3]
     assert broken
     engine.dispose()
