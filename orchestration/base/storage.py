@@ -9,6 +9,7 @@ nothing reads meaning from that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -17,7 +18,7 @@ from dagster_postgres.storage import DagsterPostgresStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy.engine.cursor import CursorFetchStrategy, FullyBufferedCursorFetchStrategy
 
-from ops_store.patience import with_patience
+from ops_store.patience import is_connection_lost, with_patience
 
 # dagster-postgres itself waits some six seconds for a connection.
 PATIENCE_S = 60.0
@@ -45,6 +46,21 @@ class PatientConnection(sa.Connection):
                 self.invalidate()
                 raise
         return result
+
+    def _rollback_impl(self) -> None:
+        self._unless_lost(super()._rollback_impl)
+
+    def _commit_impl(self) -> None:
+        self._unless_lost(super()._commit_impl)
+
+    def _unless_lost(self, end: Callable[[], None]) -> None:
+        """End a transaction that is none: each statement has committed, whoever left since."""
+        try:
+            end()
+        except sa.exc.DBAPIError as error:
+            if not is_connection_lost(error):
+                raise
+            self.invalidate()
 
 
 class PatientPostgresStorage(DagsterPostgresStorage):
