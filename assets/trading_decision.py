@@ -5,6 +5,7 @@ import polars as pl
 
 from domain.identity import with_event_ids
 from domain.trading_decision.signals import generate_signals
+from ml.labels import HORIZON_SESSIONS
 from orchestration.base.metadata import lake_asset
 from orchestration.base.settings import Settings
 
@@ -29,9 +30,10 @@ def trading_decision_assets(
         "Consumers: 06, 09.",
     )  # fmt: skip
     def signals(evaluations: pl.DataFrame) -> pl.DataFrame:
+        looked_at = evaluations.filter(pl.col("horizon_sessions") == HORIZON_SESSIONS)
         days = pl.Series("session", [entry.session for entry in settings.session_times()])
         return with_event_ids(
-            generate_signals(evaluations, days),
+            generate_signals(looked_at, days),
             event_type="TradingSignalEvent", key="instrument_id", payload=SIGNAL_FIELDS,
             inputs=["evaluation_id"], logic_version=LOGIC_VERSION,
         )  # fmt: skip

@@ -100,14 +100,14 @@ def _beliefs(lake: Lake, decision: Row, store: ModelStore | None) -> list[tuple[
     evaluation = _one(
         lake, ("market_prediction", "evaluations"), month, event_id=signal["evaluation_id"]
     )
-    links.append(("evaluation", _pick(evaluation, "event_id", "rating", "expected_return",
-                                      "feature_hash", "top_reasons")))  # fmt: skip
-    model = _one(
-        lake, ("market_prediction", "models"), month, model_sha256=evaluation["model_sha256"]
-    )
+    links.append(("evaluation", _pick(evaluation, "event_id", "rating", "horizon_sessions",
+                                      "forecast_return", "expected_return", "feature_hash",
+                                      "top_reasons", "reason_bps")))  # fmt: skip
+    models = ("market_prediction", f"models_{evaluation['horizon_sessions']}")
+    model = _served_by(lake, models, evaluation["model_sha256"])
     links.append(("model", _registered(store, model["training_key"]) | _pick(
-        model, "model_sha256", "train_first", "train_last", "calibration_first",
-        "calibration_known", "n_train_rows",
+        model, "model_sha256", "return_model_sha256", "promoted_by", "promoted_because",
+        "train_first", "train_last", "calibration_first", "calibration_known", "n_train_rows",
     )))  # fmt: skip
     return links
 
@@ -168,6 +168,17 @@ def _one(lake: Lake, key: tuple[str, str], month: str | None, **wanted: Any) -> 
             remedy=f"rebuild {month or 'the table'}: its tables do not belong together",
         )
     return rows.row(0, named=True)
+
+
+def _served_by(lake: Lake, key: tuple[str, str], sha256: str) -> Row:
+    """Return the newest row of a model; where a champion was refused, one from before served."""
+    rows = lake.read(key, where=pl.col("model_sha256") == sha256).sort("month", "serves_from")
+    if rows.is_empty():
+        raise LakeError(
+            f"No row of {'/'.join(key)} has model {sha256}.",
+            remedy="rebuild the models: the tables do not belong together",
+        )
+    return rows.row(-1, named=True)
 
 
 def _pick(row: Row, *names: str) -> Row:

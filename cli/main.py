@@ -14,7 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from assets.marts import marts_store
-from cli import approvals, audit, cases, cash, executing, incidents, market_sources, people, rules
+from cli import (
+    approvals,
+    audit,
+    cases,
+    cash,
+    executing,
+    incidents,
+    market_sources,
+    models,
+    people,
+    rules,
+)
 from cli.backup import back_up, restore
 from cli.blast_radius import blast_radius
 from cli.demo import demo_settings, run_demo
@@ -48,6 +59,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(cases.app, name="cases")
 app.add_typer(cash.app, name="cash")
 app.add_typer(market_sources.app, name="sources")
+app.add_typer(models.app, name="models")
 app.command()(doctor)
 app.command("blast-radius")(blast_radius)
 console = Console()

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from contracts.errors import ConfigurationError
 from ml import tracking
-from ml.champions import REGISTERED_MODEL
+from ml.champions import registered_name
+from ml.labels import HORIZON_SESSIONS
 from ml.tracking import UI_HOST
 from orchestration.base.settings import Settings
 
@@ -33,7 +34,7 @@ def serve(settings: Settings, port: int, console: Console) -> None:
     log = root / "server.log"
     with tracking.turn(settings.mlflow_url, root):
         tracking.prepare(settings.mlflow_url)
-    address = tracking.page(f"models/{REGISTERED_MODEL}", port)
+    address = tracking.page(f"models/{registered_name(HORIZON_SESSIONS)}", port)
     console.print(f"MLflow starts on {address}; Ctrl-C stops it.", soft_wrap=True)
 
     def stop(*_: object) -> None:

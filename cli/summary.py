@@ -12,6 +12,7 @@ from rich.table import Table
 from cli.cash import trial_balance_lines
 from io_managers.lake import Lake
 from io_managers.reports import ReportStore
+from ml.labels import HORIZON_SESSIONS, HORIZONS
 from orchestration.base.settings import Settings
 
 TABLES = (
@@ -68,10 +69,11 @@ def _data(lake: Lake, settings: Settings) -> list[tuple[str, str]]:
 
 
 def _beliefs(lake: Lake) -> list[tuple[str, str]]:
-    quality = lake.read(("market_prediction", "model_quality")).sort("month").row(-1, named=True)
+    measured = lake.read(("market_prediction", "model_quality")).sort("month")
+    quality = measured.filter(horizon_sessions=HORIZON_SESSIONS).row(-1, named=True)
     signals = lake.read(("trading_decision", "signals"))
     sides = dict(signals["side"].value_counts().iter_rows())
-    rows = [("models", f"{lake.read(('market_prediction', 'models')).height}, one a month")]
+    rows = [("models", _models(lake))]
     if quality["ic_mean"] is not None:
         rows += [
             (
@@ -93,6 +95,15 @@ def _beliefs(lake: Lake) -> list[tuple[str, str]]:
         )
     )
     return rows
+
+
+def _models(lake: Lake) -> str:
+    """Say how many champions each horizon has had."""
+    found = []
+    for horizon in HORIZONS:
+        table = lake.read(("market_prediction", f"models_{horizon}"))
+        found.append(f"{table['training_key'].n_unique()} over {horizon}")
+    return "champions: " + ", ".join(found) + " sessions ahead"
 
 
 def _book(lake: Lake) -> list[tuple[str, str]]:

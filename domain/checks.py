@@ -17,6 +17,7 @@ from domain.market_data.quality import FLAGS
 from domain.market_data.series_rules import unit_steps
 from domain.market_data.session_rules import session_findings
 from domain.market_data.vendor_reconciliation import Reconciliation
+from domain.trading_decision.signals import HORIZON_SESSIONS
 
 RULE_SET_VERSION = "checks-3"
 SIDES = ("long", "neutral", "short")
@@ -71,6 +72,12 @@ def _count(frame: pl.DataFrame, broken: pl.Expr) -> int:
 
 def _duplicates(frame: pl.DataFrame, *key: str) -> int:
     return frame.height - frame.select(key).n_unique() if frame.height else 0
+
+
+def _several(frame: pl.DataFrame, column: str, *key: str) -> int:
+    """Count the keys under which a column has more than one value."""
+    values = frame.select(*key, column).n_unique() if frame.height else 0
+    return values - (frame.select(key).n_unique() if frame.height else 0)
 
 
 def check_bars(
@@ -155,7 +162,10 @@ def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
     parts = [f"p_{rating}" for rating in RATINGS]
     probabilities = pl.concat_list(parts)
     rules = (
-        ("duplicate_key", _duplicates(evaluations, "instrument_id", "session")),
+        (
+            "duplicate_key",
+            _duplicates(evaluations, "instrument_id", "session", "horizon_sessions"),
+        ),
         (
             "probabilities_do_not_sum_to_one",
             _count(evaluations, (pl.sum_horizontal(parts) - 1).abs() > PROBABILITY_TOLERANCE),
@@ -174,8 +184,8 @@ def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
         ),
         ("model_saw_its_future", _count(evaluations, pl.col("train_cutoff") >= pl.col("session"))),
         (
-            "several_models_in_a_month",
-            evaluations.height > 0 and evaluations["model_sha256"].n_unique() > 1,
+            "several_models_in_a_session",
+            _several(evaluations, "model_version", "session", "horizon_sessions"),
         ),
     )
     return verdict_of("market_prediction/evaluations", partition, evaluations, rules)
@@ -184,12 +194,13 @@ def check_evaluations(evaluations: pl.DataFrame, partition: str) -> Verdict:
 def check_signals(signals: pl.DataFrame, evaluations: pl.DataFrame, partition: str) -> Verdict:
     """Judge one month of signals: ranges, validity, abstention, and one signal per evaluation."""
     confidence, strength = pl.col("confidence"), pl.col("strength")
-    known = signals["evaluation_id"].is_in(evaluations["event_id"].implode())
+    looked_at = evaluations.filter(pl.col("horizon_sessions") == HORIZON_SESSIONS)
+    known = signals["evaluation_id"].is_in(looked_at["event_id"].implode())
     rules = (
         ("duplicate_key", _duplicates(signals, "instrument_id", "session")),
         ("no_event_id", _count(signals, pl.col("event_id").str.len_chars() != 64)),
         ("rests_on_no_evaluation", int((~known.fill_null(value=False)).sum())),
-        ("evaluation_without_signal", max(0, evaluations.height - signals.height)),
+        ("evaluation_without_signal", max(0, looked_at.height - signals.height)),
         ("unknown_side", _count(signals, ~pl.col("side").is_in(SIDES))),
         ("confidence_outside_zero_and_one", _count(signals, ~confidence.is_between(0, 1))),
         ("strength_outside_zero_and_one", _count(signals, ~strength.is_between(0, 1))),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, stats  # type: ignore[import-untyped]
 
 from contracts.errors import ContractError
@@ -12,6 +14,86 @@ TEMPERATURE_MIN = 0.05
 TEMPERATURE_MAX = 20.0
 # Keeps the logarithm finite: a class the model calls impossible costs 34 nats, not infinity.
 PROBABILITY_FLOOR = 1e-15
+# Fewer sessions than this cannot carry a free shape: one temperature, then.
+ISOTONIC_SESSIONS_MIN = 100
+# Isotonic steps reach 0 and 1 in the sample; nothing is that certain out of it.
+ISOTONIC_FLOOR = 0.005
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """How margins become probabilities: a temperature, then perhaps one monotone curve per class.
+
+    ``curves`` holds, for each class, the announced probabilities where the curve bends (ascending)
+    and what they become; empty without an isotonic calibration.
+    """
+
+    temperature: float
+    curves: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+
+    @property
+    def method(self) -> str:
+        """Name the method, as tables and charts say it."""
+        return "isotonic" if self.curves else "temperature"
+
+    def probabilities(self, margins: FloatArray) -> FloatArray:
+        """Return calibrated probabilities, rows of ``margins`` (n, n_classes); they add up to 1.
+
+        A curve is read by linear interpolation, flat beyond its ends; the classes' values are then
+        divided by their sum (Zadrozny & Elkan 2002).
+        """
+        announced = softmax(margins, self.temperature)
+        if not self.curves:
+            return announced
+        values = np.empty_like(announced)
+        total = np.zeros(announced.shape[0])
+        for k, (at, becomes) in enumerate(self.curves):
+            values[:, k] = np.interp(announced[:, k], at, becomes)
+            total = total + values[:, k]
+        result: FloatArray = values / total[:, None]
+        return result
+
+
+def calibrate(margins: FloatArray, classes: IntArray, n_sessions: int) -> Calibration:
+    """Fit the calibration that a slice of so many sessions can carry.
+
+    From 100 sessions on, isotonic regression of each class against the rest on top of the
+    temperature (Zadrozny & Elkan 2002, "Transforming classifier scores into accurate multiclass
+    probability estimates"; pool adjacent violators), floored at 0.5 %; below, the temperature
+    alone.
+
+    Parameters
+    ----------
+    margins : ndarray of shape (n_rows, n_classes)
+        Unnormalised log probabilities, finite.
+    classes : ndarray of shape (n_rows,)
+        The class that came.
+    n_sessions : int
+        Sessions that the rows come from: those of one session say much the same.
+    """
+    temperature = fit_temperature(margins, classes)
+    if n_sessions < ISOTONIC_SESSIONS_MIN:
+        return Calibration(temperature)
+    announced = softmax(margins, temperature)
+    return Calibration(
+        temperature,
+        tuple(_curve(announced[:, k], classes == k) for k in range(announced.shape[1])),
+    )
+
+
+def _curve(
+    announced: FloatArray, came: npt.NDArray[np.bool_]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the bends of the monotone curve that fits best, two per level."""
+    order = np.argsort(announced, kind="stable")
+    at = announced[order]
+    fitted = optimize.isotonic_regression(came[order].astype(np.float64)).x
+    level = np.clip(fitted, ISOTONIC_FLOOR, 1.0 - ISOTONIC_FLOOR)
+    first = np.flatnonzero(np.diff(level, prepend=-1.0))
+    last = np.append(first[1:] - 1, level.size - 1)
+    bends = np.unique(np.concatenate([first, last]))
+    # Equal announcements across two levels: the curve steps there, and keeps its first value.
+    kept = np.flatnonzero(np.diff(at[bends], prepend=-1.0) > 0)
+    return tuple(at[bends][kept].tolist()), tuple(level[bends][kept].tolist())
 
 
 def softmax(margins: FloatArray, temperature: float = 1.0) -> FloatArray:

@@ -1,38 +1,32 @@
-"""What the model of a session's own month believes about each instrument, and how good it was."""
+"""What the model of a session's champion believes about each instrument, and why."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 
 from contracts.errors import ContractError
-from ml.calibration import hac_t, softmax
+from ml.boosting import FeatureArray, contributions_of, margins_of, relative_forecasts
+from ml.calibration import hac_t
 from ml.features import FEATURE_NAMES, FEATURES_VERSION, feature_hashes, feature_matrix
-from ml.grid import BoolArray, FloatArray
-from ml.labels import CLASSES, HORIZON_SESSIONS, rating_classes
+from ml.grid import FloatArray
+from ml.labels import CLASSES
 from ml.model_store import ModelStore
-from ml.train import contributions_of, margins_of, scores_of, session_ics, train_models, warm
+from ml.ratings import BPS, PROBABILITIES, RatingPolicy, rate
+from ml.serving import Row, Serving, serving_for
+from ml.train import session_ics, warm
 
-if TYPE_CHECKING:
-    import xgboost
-
-__all__ = ["EVALUATION_SCHEMA", "evaluate", "train_models"]
-
-RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
-PROBABILITIES = tuple(f"p_{rating}" for rating in RATINGS)
 # A HAC t-statistic over fewer sessions is too sure of itself: no tilt before a month of evidence.
 EVIDENCE_SESSIONS_MIN = 20
-# Two-sided 90 % of a normal distribution.
-INTERVAL_Z = 1.645
 REASONS_TOP = 3
 # By chance a row has 0.2 % of its features outside the training's range.
 OUT_OF_DISTRIBUTION_SHARE = 0.15
+USUALLY_MISSING_SHARE = 0.01
 CARRIED = ("history_digest",)
 IC_SCHEMA = {"session": pl.Date, "ic": pl.Float64, "label_known_session": pl.Date}
 
@@ -46,16 +40,20 @@ EVALUATION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "score": pl.Float64,
     "score_z": pl.Float64,
     "volatility": pl.Float64,
+    "forecast_return": pl.Float64,
     "ic_shrunk": pl.Float64,
     "expected_return": pl.Float64,
     "interval_low": pl.Float64,
     "interval_high": pl.Float64,
+    "rating_policy": pl.String,
     "calibration_id": pl.String,
     "model_version": pl.String,
     "model_sha256": pl.String,
     "train_cutoff": pl.Date,
     "feature_hash": pl.String,
     "top_reasons": pl.String,
+    "reason_bps": pl.String,
+    "outside_share": pl.Float64,
     "out_of_distribution": pl.Boolean,
     "unexplained_jump_recent": pl.Boolean,
 }
@@ -70,13 +68,16 @@ def evaluate(
     months: Sequence[str],
     *,
     threads: int = 1,
+    policy: RatingPolicy | None = None,
+    refused: Callable[[str], None] = lambda _: None,
 ) -> pl.DataFrame:
-    """Evaluate every warm instrument of the requested months with its month's own model.
+    """Evaluate every warm instrument of the requested months with the champion of its session.
 
     Parameters
     ----------
     features, labels : pl.DataFrame
-        From ``compute_features`` and ``forward_returns``, from the first bar on.
+        From ``compute_features`` and ``forward_returns``, from the first bar on. The labels'
+        horizon is the evaluations'.
     models : pl.DataFrame
         ``train_models``' rows from the first month that has a model to the last requested one:
         what earlier models achieved decides how far a later one may tilt.
@@ -88,49 +89,71 @@ def evaluate(
         Months to return.
     threads : int
         Threads for prediction; the result does not depend on it.
+    policy : RatingPolicy, optional
+        Thresholds of the ratings.
+    refused : callable, optional
+        Is told of models that could not be used, and of who served instead.
 
     Returns
     -------
     pl.DataFrame
         ``EVALUATION_SCHEMA`` sorted by (instrument_id, session), then ``history_digest`` where the
         features carry it. No nulls, no NaN. Rows without a known 20-session volatility or a warm
-        indicator are not evaluated; nor are months without a model.
+        indicator are not evaluated; nor are sessions without a champion.
 
-        ``score`` = sum of p_k * (k - 2); ``score_z`` its cross-sectional z (population deviation,
-        0 where all agree); ``volatility`` = volatility_20 * sqrt(horizon), log return over the
-        horizon; ``expected_return`` = ic_shrunk * volatility * score_z (Grinold & Kahn 2000: alpha
-        = IC * volatility * score), relative to the cross-section; interval: plus and minus 1.645
-        volatilities. ``ic_shrunk`` = max(IC, 0) * max(0, 1 - 1 / t^2) of the walk-forward daily
-        rank ICs of earlier months known before the month (positive-part James-Stein), 0 before
-        20 sessions of evidence.
+        Returns are log, over the horizon, relative to the session's mean. ``score`` is the return
+        model's forecast in units of ``volatility`` = volatility_20 * sqrt(horizon), and
+        ``forecast_return`` their product; ``score_z`` its cross-sectional z (population deviation,
+        0 where all agree). ``expected_return`` = ic_shrunk * volatility * score_z (Grinold & Kahn
+        2000: alpha = IC * volatility * score): what the evidence leaves of the forecast.
+        ``ic_shrunk`` = max(IC, 0) * max(0, 1 - 1 / t^2) of the walk-forward daily rank ICs of
+        earlier months known before the month (positive-part James-Stein), 0 before 20 sessions of
+        evidence. The interval is the champion's conformal one around it. Probabilities move
+        towards uniform by ``outside_share`` / 15 %, the share of features missing or outside the
+        training's range: what was never seen is not known well. ``top_reasons`` are the three
+        features that push the forecast furthest in its direction, ``reason_bps`` by how much.
 
     Raises
     ------
     ContractError
-        When a model in between is missing, or its bytes do not match their hash.
+        When a model in between is missing.
+    ModelRefusedError
+        When a model's bytes are not those that its hash names, or it was taught other features,
+        and no earlier champion may stand in (``ml.serving``).
     """
+    policy = policy or RatingPolicy()
     rows = warm(features)
-    wanted = sorted(set(months) & set(models["month"]))
-    past = models.filter(pl.col("month") <= (wanted[-1] if wanted else "")).sort("month")
-    _refuse_gaps(past["month"].to_list(), sessions)
+    wanted = set(months) & set(models["month"])
+    past = models.filter(pl.col("month") <= max(wanted, default="")).sort("month", "serves_from")
+    _refuse_gaps(past["month"].unique().sort().to_list(), sessions)
     returned: list[pl.DataFrame] = []
     earlier = pl.DataFrame(schema=IC_SCHEMA)
-    for model in past.iter_rows(named=True):
-        part = rows.filter(pl.col("month") == model["month"])
-        booster = store.load(model["model_sha256"], threads)
+    parts = past.to_dicts()
+    for place, row in enumerate(parts):
+        following = parts[place + 1] if place + 1 < len(parts) else None
+        part = rows.filter(_served(row, following))
+        serving = serving_for(row, parts[:place], store, threads=threads, refused=refused)
         values = feature_matrix(part)
-        margins = margins_of(booster, values)
-        probabilities = softmax(margins, model["temperature"])
-        score = scores_of(probabilities)
-        if model["month"] in wanted:
-            known = _known_ics(earlier, model["month"])
-            returned.append(_rows_of(part, values, booster, model, probabilities, known))
+        score = relative_forecasts(serving.returns, values)
+        if row["month"] in wanted:
+            known = _evidence(earlier, row["month"], serving.row["horizon_sessions"])
+            returned.append(_rows_of(part, values, serving, score, known, policy))
         scored = part.select("instrument_id", "session", pl.Series("score", score))
         earlier = pl.concat([earlier, _ics_of(scored, labels)])
     schema = pl.Schema({**EVALUATION_SCHEMA, **_carried(features)})
     if not returned:
         return pl.DataFrame(schema=schema)
     return pl.concat(returned).select(*schema).cast(schema).sort("instrument_id", "session")
+
+
+def _served(row: Row, following: Row | None) -> pl.Expr:
+    """Tell which rows a row of the table of models serves: to its month's end, or the next row."""
+    start: dt.date = row["serves_from"]
+    served = (pl.col("month") == pl.lit(row["month"])) & (pl.col("session") >= start)
+    if following is None or following["month"] != row["month"]:
+        return served
+    until: dt.date = following["serves_from"]
+    return served & (pl.col("session") < until)
 
 
 def _carried(features: pl.DataFrame) -> dict[str, pl.DataType]:
@@ -162,10 +185,11 @@ def _ics_of(scored: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     return ics.select(*IC_SCHEMA)
 
 
-def _known_ics(earlier: pl.DataFrame, month: str) -> FloatArray:
-    """Daily rank ICs of earlier months' evaluations whose labels were known before ``month``."""
+def _evidence(earlier: pl.DataFrame, month: str, horizon: int) -> float:
+    """Return what the ICs of evaluations whose labels were known before ``month`` leave."""
     first_day = dt.date.fromisoformat(month)
-    return earlier.filter(pl.col("label_known_session") < first_day)["ic"].to_numpy()
+    known = earlier.filter(pl.col("label_known_session") < first_day)
+    return shrunk_ic(known["ic"].to_numpy(), horizon - 1)
 
 
 def shrunk_ic(ics: FloatArray, lag: int) -> float:
@@ -184,48 +208,67 @@ def shrunk_ic(ics: FloatArray, lag: int) -> float:
 
 def _rows_of(
     part: pl.DataFrame,
-    values: FloatArray,
-    booster: xgboost.Booster,
-    model: dict[str, Any],
-    probabilities: FloatArray,
-    known_ics: FloatArray,
+    values: FeatureArray,
+    serving: Serving,
+    score: FloatArray,
+    ic: float,
+    policy: RatingPolicy,
 ) -> pl.DataFrame:
-    score = scores_of(probabilities)
+    model = serving.row
+    horizon = model["horizon_sessions"]
+    outside = _outside_share(serving, values)
+    announced = serving.calibration.probabilities(margins_of(serving.outcome, values))
+    probabilities = towards_uniform(announced, outside / OUT_OF_DISTRIBUTION_SHARE)
     score_z = _session_z(part["session"], score)
-    volatility = part["volatility_20"].to_numpy() * np.sqrt(float(HORIZON_SESSIONS))
-    ic = shrunk_ic(known_ics, HORIZON_SESSIONS - 1)
+    volatility = part["volatility_20"].cast(pl.Float64).to_numpy() * np.sqrt(float(horizon))
+    forecast = score * volatility + 0.0
     expected = ic * volatility * score_z + 0.0  # no tilt is +0.0, not -0.0
-    calibrated = f"{model['model_sha256']}:{model['temperature'].hex()}:{FEATURES_VERSION}"
-    rows = part.select(
+    names, sizes = _reasons(serving, values, forecast, volatility)
+    return part.select(
         "instrument_id",
         "session",
         "month",
-        pl.lit(HORIZON_SESSIONS, dtype=pl.Int64).alias("horizon_sessions"),
+        pl.lit(horizon, dtype=pl.Int64).alias("horizon_sessions"),
+        pl.Series("rating", rate(probabilities, forecast, policy), dtype=pl.String),
         *(pl.Series(name, probabilities[:, k]) for k, name in enumerate(PROBABILITIES)),
         pl.Series("score", score),
         pl.Series("score_z", score_z),
         pl.Series("volatility", volatility),
+        pl.Series("forecast_return", forecast),
         pl.lit(ic).alias("ic_shrunk"),
         pl.Series("expected_return", expected),
-        pl.Series("interval_low", expected - INTERVAL_Z * volatility),
-        pl.Series("interval_high", expected + INTERVAL_Z * volatility),
-        pl.lit(hashlib.sha256(calibrated.encode()).hexdigest()).alias("calibration_id"),
+        pl.Series("interval_low", expected + model["interval_low"] * volatility),
+        pl.Series("interval_high", expected + model["interval_high"] * volatility),
+        pl.lit(policy.version).alias("rating_policy"),
+        pl.lit(_calibration_id(model)).alias("calibration_id"),
         *(
             pl.lit(model[name]).alias(name)
             for name in ("model_version", "model_sha256", "train_cutoff")
         ),
         pl.Series("feature_hash", feature_hashes(values), dtype=pl.String),
-        pl.Series("top_reasons", _reasons(booster, values, score_z), dtype=pl.String),
-        pl.Series("out_of_distribution", _outside(booster, values)),
+        pl.Series("top_reasons", names, dtype=pl.String),
+        pl.Series("reason_bps", sizes, dtype=pl.String),
+        pl.Series("outside_share", outside),
+        pl.Series("out_of_distribution", outside > OUT_OF_DISTRIBUTION_SHARE),
         "unexplained_jump_recent",
         *_carried(part),
     )
-    names = pl.col("rating_class").replace_strict(dict(enumerate(RATINGS)), return_dtype=pl.String)
-    # Fewer names than classes have no quintiles: nobody stands out.
-    rated = rating_classes(rows, "score", names_min=CLASSES).with_columns(
-        pl.col("rating_class").fill_null(CLASSES // 2)
-    )
-    return rated.with_columns(names.alias("rating")).drop("rating_class")
+
+
+def _calibration_id(model: Row) -> str:
+    """Name everything beside the outcome model's bytes that turns features into an evaluation."""
+    said = (
+        model["model_sha256"], model["return_model_sha256"], model["calibration"],
+        float(model["interval_low"]).hex(), float(model["interval_high"]).hex(), FEATURES_VERSION,
+    )  # fmt: skip
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def towards_uniform(probabilities: FloatArray, weight: FloatArray) -> FloatArray:
+    """Mix each row with the uniform distribution by its weight, held within 0 and 1."""
+    share = np.clip(weight, 0.0, 1.0)[:, None]
+    mixed: FloatArray = (1.0 - share) * probabilities + share / CLASSES
+    return mixed
 
 
 def _session_z(sessions: pl.Series, score: FloatArray) -> FloatArray:
@@ -242,35 +285,38 @@ def _session_z(sessions: pl.Series, score: FloatArray) -> FloatArray:
     return standardised
 
 
-def _outside(booster: xgboost.Booster, values: FloatArray) -> BoolArray:
-    """Tell rows with more than 15 % of features missing or outside the training's 99.8 % range."""
-    ranges = json.loads(booster.attr("feature_ranges") or "[]")
-    if len(ranges) != len(FEATURE_NAMES):
-        raise ContractError(
-            f"The model carries {len(ranges)} feature ranges, not {len(FEATURE_NAMES)}.",
-            remedy="train it again with this version of the features",
-        )
+def _outside_share(serving: Serving, values: FeatureArray) -> FloatArray:
+    """Return the share of features that are not as the training knew them, per row.
+
+    Outside its 99.8 % range, or missing where fewer than 1 % of its rows missed it. A feature that
+    it never saw says nothing of whether a row is unusual.
+    """
+    ranges = json.loads(serving.returns.attr("feature_ranges") or "[]")
     outside = np.zeros(values.shape[0])
-    for column, bounds in enumerate(ranges):
-        low, high = bounds or (np.inf, -np.inf)
-        seen = values[:, column]
-        outside = outside + ~((seen >= low) & (seen <= high))
-    flagged: BoolArray = outside > OUT_OF_DISTRIBUTION_SHARE * len(ranges)
-    return flagged
+    seen = [(column, bounds) for column, bounds in enumerate(ranges) if bounds is not None]
+    for column, (low, high, null_share) in seen:
+        found = values[:, column]
+        missing_is_usual = np.isnan(found) & (null_share >= USUALLY_MISSING_SHARE)
+        outside = outside + ~(((found >= low) & (found <= high)) | missing_is_usual)
+    share: FloatArray = outside / max(len(seen), 1)
+    return share
 
 
-def _reasons(booster: xgboost.Booster, values: FloatArray, score_z: FloatArray) -> list[str]:
-    """Name the three features that push a row furthest in the direction its score points.
+def _reasons(
+    serving: Serving, values: FeatureArray, forecast: FloatArray, volatility: FloatArray
+) -> tuple[list[str], list[str]]:
+    """Name the features that push a row's forecast furthest in its direction, and by how much.
 
-    A feature's push is the sum over classes of (k - 2) times its part of the class's margin. Ties
-    go by the features' declared order.
+    The sizes are in basis points of return over the horizon, as a JSON array beside the names.
+    Ties go by the features' declared order.
     """
     if values.shape[0] == 0:
-        return []
-    parts = contributions_of(booster, values)
-    push = np.zeros((values.shape[0], values.shape[1]))
-    for k in range(CLASSES):
-        push = push + parts[:, k, :] * (k - (CLASSES - 1) / 2)
-    directed = push * np.where(score_z < 0, -1.0, 1.0)[:, None]
+        return [], []
+    push = contributions_of(serving.returns, values)
+    directed = push * np.where(forecast < 0, -1.0, 1.0)[:, None]
     best = np.argsort(-directed, axis=1, kind="stable")[:, :REASONS_TOP]
-    return [",".join(FEATURE_NAMES[column] for column in row) for row in best.tolist()]
+    sizes = np.take_along_axis(push, best, axis=1) * volatility[:, None] * BPS
+    return (
+        [",".join(FEATURE_NAMES[column] for column in row) for row in best.tolist()],
+        [json.dumps([round(size, 2) for size in row]) for row in sizes.tolist()],
+    )

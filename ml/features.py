@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -229,7 +230,7 @@ def feature_matrix(features: pl.DataFrame) -> FloatArray:
     return np.ascontiguousarray(chosen.to_numpy(), dtype=np.float64)
 
 
-def feature_hashes(values: FloatArray) -> list[str]:
+def feature_hashes(values: npt.NDArray[np.floating[Any]]) -> list[str]:
     """Return one SHA-256 per row over the features' version, names and float64 bytes.
 
     Little-endian; NaN (null) in one bit pattern and -0.0 as +0.0, so that equal values hash

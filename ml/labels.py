@@ -8,9 +8,20 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from domain.trading_decision.signals import HORIZON_SESSIONS
 from ml.grid import IntArray, grid_of, lagged, ratio, safe_log
 
-HORIZON_SESSIONS = 5
+__all__ = [
+    "CLASSES",
+    "CROSS_SECTION_MIN",
+    "HORIZONS",
+    "HORIZON_SESSIONS",
+    "forward_returns",
+    "rating_classes",
+]
+
+# How far the platform looks ahead, signals' own horizon among them.
+HORIZONS = (1, HORIZON_SESSIONS, 20)
 CLASSES = 5
 # Quintiles of fewer names, and a rank correlation over them, say little.
 CROSS_SECTION_MIN = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +21,11 @@ from domain.reporting.charts import (
 )
 from ml.diagnostics import recipe_digest
 from ml.features import FEATURE_NAMES
-from ml.labels import HORIZON_SESSIONS
 from ml.tracking import Entry
 from ml.train import TrainedModel, Training
 
 LIBRARIES = ("xgboost-cpu", "numpy", "scipy", "polars", "ta-lib", "mlflow")
-MODEL_FILE = "model/model.ubj"
+MODEL_FILES = ("model/outcome.ubj", "model/return.ubj")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -41,15 +40,15 @@ class Origin(msgspec.Struct, frozen=True):
     inputs: Mapping[str, str] = {}
 
 
-def entry_of(training: Training, data: bytes, origin: Origin) -> Entry:
+def entry_of(training: Training, boosters: Sequence[bytes], origin: Origin) -> Entry:
     """Return the run that records a training.
 
     Parameters
     ----------
     training : Training
         As remembered by the model store.
-    data : bytes
-        The model's file, already checked against its hash.
+    boosters : sequence of bytes
+        The outcome model's file and the return model's, already checked against their hashes.
     """
     model = training.model
     return Entry(
@@ -57,7 +56,7 @@ def entry_of(training: Training, data: bytes, origin: Origin) -> Entry:
         params=_params(training.recipe, origin),
         metrics=_metrics(training),
         tags=run_tags(training, origin),
-        files={MODEL_FILE: data} | _files(training),
+        files=dict(zip(MODEL_FILES, boosters, strict=True)) | _files(training),
         inputs={
             table: json.dumps({"table": table, "delta_version": version})
             for table, version in origin.inputs.items()
@@ -70,10 +69,11 @@ def version_tags(training: Training, origin: Origin) -> dict[str, str]:
     """Return what identifies a model: its month, its training, its bytes, and who wanted it."""
     model = training.model
     return {
-        "month": model.month,
-        "valid_from": model.month,
+        "month": model.trained_for,
+        "horizon_sessions": str(model.horizon_sessions),
         "training_key": model.training_key,
         "sha256": model.model_sha256,
+        "sha256_return": model.return_model_sha256,
         "train_cutoff": model.train_cutoff.isoformat(),
         "recipe": recipe_digest(training.recipe),
         "book": origin.book,
@@ -91,9 +91,8 @@ def run_tags(training: Training, origin: Origin) -> dict[str, str]:
             "train_first": training.model.train_first.isoformat(),
             "train_last": training.model.train_last.isoformat(),
             "calibration_known": training.model.calibration_known.isoformat(),
-            "horizon_sessions": str(HORIZON_SESSIONS),
             "mlflow.user": "quantivista",
-            "mlflow.source.name": "market_prediction/models",
+            "mlflow.source.name": f"market_prediction/models_{training.model.horizon_sessions}",
             "mlflow.source.type": "JOB",
             "mlflow.note.content": describe(training.model),
         }
@@ -105,20 +104,26 @@ def describe(model: TrainedModel) -> str:
     ic = "undefined" if model.ic is None else f"{model.ic:+.4f}"
     t = "" if model.ic_t_hac is None else f" (t = {model.ic_t_hac:.2f})"
     return (
-        f"Evaluates the sessions of {model.month[:7]}: trained on {model.n_train_rows:,} rows of "
-        f"{model.train_first} to {model.train_last}, calibrated until {model.calibration_last}, "
-        f"all known by {model.calibration_known}. On the calibration slice: log-loss "
+        f"Looks {model.horizon_sessions} sessions ahead, from {model.trained_for[:7]} on: trained "
+        f"on {model.n_train_rows:,} rows of {model.train_first} to {model.train_last}, calibrated "
+        f"until {model.calibration_last} ({model.calibration_method}), all known by "
+        f"{model.calibration_known}. On the calibration slice: log-loss "
         f"{model.log_loss:.4f} against {model.log_loss_uniform:.4f} uniform, daily rank IC "
         f"{ic}{t} over {model.n_ic_sessions} sessions."
     )
 
 
 def _params(recipe: Mapping[str, Any], origin: Origin) -> dict[str, str]:
-    names = {f"xgboost.{name}": value for name, value in recipe["parameters"].items()}
+    names = {
+        f"xgboost.{kind}.{name}": value
+        for kind, parameters in recipe["parameters"].items()
+        for name, value in parameters.items()
+    }
+    rounds = {f"xgboost.rounds_{name}": value for name, value in recipe["rounds"].items()}
     split = {f"split.{name}": value for name, value in recipe["policy"].items()}
     versions = {f"library.{name}": importlib.metadata.version(name) for name in LIBRARIES}
     said = {
-        **names, "xgboost.rounds": recipe["rounds"], **split,
+        **names, **rounds, **split,
         "features.version": recipe["features"][0],
         "features.count": len(recipe["features"]) - 1,
         "train.logic_version": recipe["logic"],
@@ -141,6 +146,10 @@ def _metrics(training: Training) -> dict[str, float]:
         "n_ic_sessions": model.n_ic_sessions,
         "temperature": model.temperature,
         "calibration_error": training.diagnostics.calibration_error,
+        "rounds": model.rounds,
+        "return_rounds": model.return_rounds,
+        "interval_low": model.interval_low,
+        "interval_high": model.interval_high,
     }
     gains = {f"importance.{name}": share for name, share in _importance(model).items()}
     # A measure that is undefined has no number: a zero would claim one.
@@ -156,22 +165,31 @@ def _png(chart: AnyChart) -> bytes:
     return to_png(chart, CHART_WIDTH_PX * 3 // 2)
 
 
-def _files(training: Training) -> dict[str, bytes]:
-    found = training.diagnostics
-    month = training.model.month[:7]
+def training_charts(training: Training) -> dict[str, bytes]:
+    """Return what a training's calibration slice looks like, as PNGs by name.
+
+    ``reliability``, ``daily_ic`` and ``importance``, each where there is something to show.
+    """
+    found, month = training.diagnostics, training.model.trained_for[:7]
     shares = _importance(training.model)
-    files = {
-        "importance.json": json.dumps(shares, indent=2).encode(),
+    charts = {}
+    if found.reliability:
+        bins = pl.DataFrame([msgspec.structs.asdict(each) for each in found.reliability])
+        charts["reliability"] = _png(reliability(bins, month))
+    if found.ics:
+        daily = pl.DataFrame({"session": found.ic_sessions, "ic": found.ics})
+        charts["daily_ic"] = _png(daily_ic(daily, month))
+    if shares:
+        ranked = pl.DataFrame({"feature": list(shares), "share": list(shares.values())})
+        charts["importance"] = _png(feature_importance(ranked, month))
+    return charts
+
+
+def _files(training: Training) -> dict[str, bytes]:
+    texts = {
+        "importance.json": json.dumps(_importance(training.model), indent=2).encode(),
         "training.json": msgspec.json.format(msgspec.json.encode(training), indent=2),
         "features.json": json.dumps(list(FEATURE_NAMES), indent=2).encode(),
     }
-    if found.reliability:
-        bins = pl.DataFrame([msgspec.structs.asdict(each) for each in found.reliability])
-        files["charts/reliability.png"] = _png(reliability(bins, month))
-    if found.ics:
-        daily = pl.DataFrame({"session": found.ic_sessions, "ic": found.ics})
-        files["charts/daily_ic.png"] = _png(daily_ic(daily, month))
-    if shares:
-        ranked = pl.DataFrame({"feature": list(shares), "share": list(shares.values())})
-        files["charts/importance.png"] = _png(feature_importance(ranked, month))
-    return files
+    charts = training_charts(training)
+    return texts | {f"charts/{name}.png": chart for name, chart in charts.items()}

@@ -32,7 +32,7 @@ EXPERIMENT = "market-prediction"
 _EXPERIMENT_TAGS = {
     # The UI shows what language models need unless it is told that there are none.
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": "One run per training of the asset `market_prediction/models`.",
+    "mlflow.note.content": "One run per training of `market_prediction/models_<sessions>`.",
 }
 # The server that shows an artifact knows where artifacts lie; the store does not. So a home
 # directory can be moved or restored elsewhere, and a database can be shared.

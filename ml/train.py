@@ -1,4 +1,4 @@
-"""Train one model per month, walking forward; the same training is never done twice."""
+"""Train one split: two boosters, a calibration and an interval; never the same training twice."""
 
 from __future__ import annotations
 
@@ -6,63 +6,62 @@ import datetime as dt
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from contracts.errors import ContractError
-from ml.calibration import fit_temperature, hac_t, log_loss, softmax, spearman
+from ml.boosting import (
+    PARAMETERS,
+    PATIENCE_ROUNDS,
+    ROUNDS_FIXED,
+    ROUNDS_MAX,
+    FeatureArray,
+    Kind,
+    feature_ranges,
+    fit,
+    importance_of,
+    margins_of,
+    relative_forecasts,
+)
+from ml.calibration import (
+    ISOTONIC_FLOOR,
+    ISOTONIC_SESSIONS_MIN,
+    calibrate,
+    hac_t,
+    log_loss,
+    spearman,
+)
+from ml.conformal import COVERAGE, interval_quantiles
 from ml.diagnostics import Diagnostics, diagnose
-from ml.features import FEATURE_NAMES, FEATURES_VERSION, WARM_COLUMNS, feature_matrix
+from ml.features import FEATURE_NAMES, FEATURES_VERSION, WARM_COLUMNS
 from ml.grid import FloatArray, IntArray
 from ml.labels import CLASSES, CROSS_SECTION_MIN
 from ml.model_store import ModelStore
-from ml.walk_forward import Split, SplitPolicy, split_month
-
-if TYPE_CHECKING:
-    import xgboost
+from ml.panel import TARGET_MAX, Panel, Slice
+from ml.walk_forward import Split, SplitPolicy
 
 # Bump it when training or calibration means something else.
-LOGIC_VERSION = "train/1"
-ROUNDS = 80
-# Weak learners, heavily penalised: five-day cross-sections are almost all noise. One thread per
-# model, because the histograms of several threads are added in another order: with 47,681 rows of
-# the embedded year the bytes at 1 and 2 threads differed (xgboost 3.2.0, measured). Months train
-# side by side instead, which takes 3.7 s on 2 cores against 5.5 s.
-PARAMETERS: dict[str, str | int | float] = {
-    "objective": "multi:softprob",
-    "num_class": CLASSES,
-    "tree_method": "hist",
-    "max_bin": 64,
-    "max_depth": 3,
-    "eta": 0.05,
-    "min_child_weight": 100,
-    "lambda": 50,
-    "colsample_bytree": 0.5,
-    "seed": 20090821,
-    "nthread": 1,
-    "verbosity": 0,
-}
-RANGE_PERCENTILES = (0.1, 99.9)
+LOGIC_VERSION = "train/2"
 IMPORTANCE_TOP = 10
 
 
 class TrainedModel(msgspec.Struct, frozen=True):
-    """One month's model; ``log_loss`` and ``ic`` are of its calibration slice.
+    """One training's model; ``log_loss`` and ``ic`` are of its calibration slice.
 
-    ``ic`` is out of sample: the slice taught the model nothing but its temperature, which does not
-    change ranks much. ``log_loss`` is in sample for the temperature; the honest one is
-    ``model_quality``'s. ``train_cutoff`` is the session at which the last training label was known.
+    ``ic`` is the return model's and out of sample: the slice taught it nothing. ``log_loss`` and
+    ``calibration_error`` are in sample for the calibration; the honest ones are
+    ``model_quality``'s. ``train_cutoff`` is the session at which the last training label was
+    known. ``interval_low`` and ``interval_high`` are in volatilities over the horizon, around the
+    expected return. ``calibration`` is the JSON of an ``ml.calibration.Calibration``.
     """
 
-    month: str
+    trained_for: str
+    horizon_sessions: int
     model_version: str
     model_sha256: str
+    return_model_sha256: str
     train_first: dt.date
     train_last: dt.date
     train_cutoff: dt.date
@@ -71,9 +70,16 @@ class TrainedModel(msgspec.Struct, frozen=True):
     calibration_known: dt.date
     n_train_rows: int
     n_calibration_rows: int
+    rounds: int
+    return_rounds: int
+    calibration: str
+    calibration_method: str
     temperature: float
+    interval_low: float
+    interval_high: float
     log_loss: float
     log_loss_uniform: float
+    calibration_error: float
     ic: float | None
     ic_t_hac: float | None
     n_ic_sessions: int
@@ -81,18 +87,12 @@ class TrainedModel(msgspec.Struct, frozen=True):
     feature_importance: str
 
 
-class Training(msgspec.Struct, frozen=True):
-    """What is remembered of a training: its row, what to look at, and the recipe it followed."""
-
-    model: TrainedModel
-    diagnostics: Diagnostics
-    recipe: dict[str, Any]
-
-
-MODEL_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "month": pl.String,
+TRAINED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "trained_for": pl.String,
+    "horizon_sessions": pl.Int64,
     "model_version": pl.String,
     "model_sha256": pl.String,
+    "return_model_sha256": pl.String,
     "train_first": pl.Date,
     "train_last": pl.Date,
     "train_cutoff": pl.Date,
@@ -101,15 +101,30 @@ MODEL_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "calibration_known": pl.Date,
     "n_train_rows": pl.Int64,
     "n_calibration_rows": pl.Int64,
+    "rounds": pl.Int64,
+    "return_rounds": pl.Int64,
+    "calibration": pl.String,
+    "calibration_method": pl.String,
     "temperature": pl.Float64,
+    "interval_low": pl.Float64,
+    "interval_high": pl.Float64,
     "log_loss": pl.Float64,
     "log_loss_uniform": pl.Float64,
+    "calibration_error": pl.Float64,
     "ic": pl.Float64,
     "ic_t_hac": pl.Float64,
     "n_ic_sessions": pl.Int64,
     "training_key": pl.String,
     "feature_importance": pl.String,
 }
+
+
+class Training(msgspec.Struct, frozen=True):
+    """What is remembered of a training: its row, what to look at, and the recipe it followed."""
+
+    model: TrainedModel
+    diagnostics: Diagnostics
+    recipe: dict[str, Any]
 
 
 def warm(features: pl.DataFrame) -> pl.DataFrame:
@@ -136,125 +151,89 @@ def teachable(features: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def train_models(
-    features: pl.DataFrame,
-    labels: pl.DataFrame,
-    months: Sequence[str],
-    sessions: pl.Series,
-    store: ModelStore,
-    *,
-    threads: int = 1,
-    policy: SplitPolicy | None = None,
-) -> pl.DataFrame:
-    """Train the model of every month that has enough past.
+def train_split(panel: Panel, policy: SplitPolicy, store: ModelStore, split: Split) -> Training:
+    """Train and calibrate on a split, or take the same training from the store.
 
     Parameters
     ----------
-    features, labels : pl.DataFrame
-        From ``compute_features`` and ``forward_returns``, from the first bar on.
-    months : sequence of str
-        Months to train for, first days ``YYYY-MM-DD``; others are left alone.
-    sessions : pl.Series
-        Exchange sessions, ascending.
+    panel : Panel
+        The labelled rows of the policy's horizon.
+    policy : SplitPolicy
+        The lengths that made the split.
     store : ModelStore
-        Where models are kept; a training already there is taken from it.
-    threads : int
-        Months trained side by side; each model on one thread, so bytes do not depend on it.
-    policy : SplitPolicy, optional
-        Lengths of the slices.
-
-    Returns
-    -------
-    pl.DataFrame
-        ``MODEL_SCHEMA``, one row per month with a model, ascending; months whose past is too short
-        have none. ``ic`` and ``ic_t_hac`` are null where undefined.
-
-    Raises
-    ------
-    ContractError
-        When a feature is not finite or null, or the frames do not fit the calendar.
+        Where models are kept.
+    split : Split
+        The sessions.
     """
-    policy = policy or SplitPolicy()
-    horizons = labels["horizon_sessions"].unique().to_list()
-    if horizons not in ([], [policy.horizon_sessions]):
-        raise ContractError(
-            f"Labels over {horizons} sessions, splits purged for {policy.horizon_sessions}.",
-            remedy="purge with the horizon of the labels",
-        )
-    rows = teachable(features, labels)
-    counted = rows.group_by("session").len().filter(pl.col("len") >= CROSS_SECTION_MIN)
-    usable, calendar = counted["session"].to_list(), sessions.to_list()
-    splits = [split_month(usable, calendar, month, policy) for month in sorted(set(months))]
-    train = partial(_train_month, rows, policy, store)
-    with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
-        trained = list(pool.map(train, [split for split in splits if split is not None]))
-    return pl.DataFrame([msgspec.structs.asdict(row) for row in trained], schema=MODEL_SCHEMA)
-
-
-class _Slice(msgspec.Struct, frozen=True):
-    """Rows of one slice, sorted by (instrument, session)."""
-
-    keys: pl.DataFrame
-    values: FloatArray
-    classes: IntArray
-    returns: FloatArray
-
-
-def _slice(rows: pl.DataFrame, days: Sequence[dt.date]) -> _Slice:
-    chosen = rows.filter(pl.col("session").is_in(pl.Series(days, dtype=pl.Date).implode()))
-    return _Slice(
-        keys=chosen.select("instrument_id", "session"),
-        values=feature_matrix(chosen),
-        classes=chosen["rating_class"].to_numpy().astype(np.int64),
-        returns=chosen["forward_return"].to_numpy().astype(np.float64),
-    )
-
-
-def _train_month(
-    rows: pl.DataFrame, policy: SplitPolicy, store: ModelStore, split: Split
-) -> TrainedModel:
-    training, calibration = _slice(rows, split.training), _slice(rows, split.calibration)
-    key = training_key(training, calibration, split, policy)
+    key = training_key(panel, split, policy)
     remembered = store.find(key, Training)
-    if isinstance(remembered, Training) and store.has(remembered.model.model_sha256):
-        return remembered.model
-    booster = fit(training.values, training.classes)
-    data = bytes(booster.save_raw("ubj"))
-    margins = margins_of(booster, calibration.values)
-    temperature = fit_temperature(margins, calibration.classes)
-    probabilities = softmax(margins, temperature)
-    daily = session_ics(
-        calibration.keys.with_columns(
-            pl.Series("score", scores_of(probabilities)),
-            pl.Series("forward_return", calibration.returns),
-        )
-    )
+    if isinstance(remembered, Training) and all(
+        store.has(sha256)
+        for sha256 in (remembered.model.model_sha256, remembered.model.return_model_sha256)
+    ):
+        return remembered
+    fitting, calibration = panel.slice(split.fitting), panel.slice(split.calibration)
+    stopping = panel.slice(split.stopping) if split.stopping else None
+    ranges = feature_ranges(fitting.values)
+    outcome, rounds, sha256 = _grown("outcome", fitting, stopping, ranges, store)
+    returns, return_rounds, return_sha256 = _grown("return", fitting, stopping, ranges, store)
+
+    margins = margins_of(outcome, calibration.values)
+    calibrated = calibrate(margins, calibration.classes, len(split.calibration))
+    probabilities = calibrated.probabilities(margins)
+    low, high = interval_quantiles(calibration.relative)
+    daily = slice_ics(calibration, relative_forecasts(returns, calibration.values))
     series = daily["ic"].to_numpy()
-    sha256 = store.put(data)
+    found = diagnose(probabilities, calibration.classes, daily)
+    both = hashlib.sha256(f"{sha256}:{return_sha256}".encode()).hexdigest()
     model = TrainedModel(
-        month=split.month,
-        model_version=f"xgb-{split.month[:7]}-{sha256[:12]}",
+        trained_for=split.month,
+        horizon_sessions=policy.horizon_sessions,
+        model_version=f"xgb-{policy.horizon_sessions}s-{split.month[:7]}-{both[:12]}",
         model_sha256=sha256,
+        return_model_sha256=return_sha256,
         train_first=split.training[0],
         train_last=split.training[-1],
         train_cutoff=split.train_cutoff,
         calibration_first=split.calibration[0],
         calibration_last=split.calibration[-1],
         calibration_known=split.calibration_known,
-        n_train_rows=training.classes.size,
+        n_train_rows=fitting.classes.size,
         n_calibration_rows=calibration.classes.size,
-        temperature=temperature,
+        rounds=rounds,
+        return_rounds=return_rounds,
+        calibration=msgspec.json.encode(calibrated).decode(),
+        calibration_method=calibrated.method,
+        temperature=calibrated.temperature,
+        interval_low=low,
+        interval_high=high,
         log_loss=log_loss(probabilities, calibration.classes),
         log_loss_uniform=float(np.log(CLASSES)),
+        calibration_error=found.calibration_error,
         ic=float(series.mean()) if series.size else None,
         ic_t_hac=hac_t(series, policy.horizon_sessions - 1),
         n_ic_sessions=series.size,
         training_key=key,
-        feature_importance=_importance(booster),
+        feature_importance=importance_of(returns, IMPORTANCE_TOP),
     )
-    diagnostics = diagnose(probabilities, calibration.classes, daily)
-    store.remember(key, Training(model, diagnostics, recipe_of(policy)))
-    return model
+    training = Training(model, found, recipe_of(policy))
+    store.remember(key, training)
+    return training
+
+
+def _grown(
+    kind: Kind, fitting: Slice, stopping: Slice | None, ranges: str, store: ModelStore
+) -> tuple[Any, int, str]:
+    """Return a booster, its rounds, and the hash under which its bytes are kept."""
+
+    def taught(part: Slice) -> tuple[FeatureArray, FloatArray | IntArray]:
+        return part.values, part.classes if kind == "outcome" else part.relative
+
+    booster = fit(
+        kind, *taught(fitting), stopping=taught(stopping) if stopping else None, ranges=ranges
+    )
+    data = bytes(booster.save_raw("ubj"))
+    return booster, int(booster.num_boosted_rounds()), store.put(data)
 
 
 def recipe_of(policy: SplitPolicy) -> dict[str, Any]:
@@ -263,91 +242,32 @@ def recipe_of(policy: SplitPolicy) -> dict[str, Any]:
         "logic": LOGIC_VERSION,
         "features": [FEATURES_VERSION, *FEATURE_NAMES],
         "parameters": PARAMETERS,
-        "rounds": ROUNDS,
+        "rounds": {"fixed": ROUNDS_FIXED, "max": ROUNDS_MAX, "patience": PATIENCE_ROUNDS},
+        "target_max": TARGET_MAX,
+        "calibration": {"isotonic_from": ISOTONIC_SESSIONS_MIN, "floor": ISOTONIC_FLOOR},
+        "coverage": COVERAGE,
         "policy": msgspec.structs.asdict(policy),
         "xgboost": importlib.metadata.version("xgboost-cpu"),
     }
 
 
-def training_key(training: _Slice, calibration: _Slice, split: Split, policy: SplitPolicy) -> str:
+def training_key(panel: Panel, split: Split, policy: SplitPolicy) -> str:
     """Return the SHA-256 of everything a trained model's row depends on, the library included."""
     head = recipe_of(policy) | {"month": split.month}
     hasher = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for part in (training, calibration):
-        names = part.keys["instrument_id"].to_list()
-        hasher.update(f"{len(names)};{','.join(names)};".encode())
-        hasher.update(part.keys["session"].to_physical().to_numpy().tobytes())
-        for values in (part.values, part.classes, part.returns):
-            hasher.update(np.ascontiguousarray(values).tobytes())
+    for name in ("training", "fitting", "stopping", "calibration"):
+        days: tuple[dt.date, ...] = getattr(split, name)
+        hasher.update(f"{name};{len(days)};".encode())
+        for day in days:
+            hasher.update(panel.digest(day))
     return hasher.hexdigest()
 
 
-def fit(values: FloatArray, classes: IntArray) -> xgboost.Booster:
-    """Train a booster and write the training's feature ranges into it.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_features)
-        Finite or NaN (missing), sorted by (instrument, session): the order is part of the result.
-    classes : ndarray of shape (n_rows,)
-        0 .. 4.
-
-    Returns
-    -------
-    xgboost.Booster
-        With attribute ``feature_ranges``: the 0.1 and 99.9 percentile of each feature, inside the
-        bytes whose hash is checked. A feature that was never seen has the range null.
-    """
-    if np.isinf(values).any():
-        raise ContractError(
-            f"{int(np.isinf(values).sum())} training values are infinite.",
-            remedy="make them null in the features: XGBoost aborts on infinity",
-        )
-    import xgboost
-
-    data = xgboost.DMatrix(values, label=classes, feature_names=list(FEATURE_NAMES), nthread=1)
-    booster = xgboost.train(PARAMETERS, data, num_boost_round=ROUNDS)
-    ranges = []
-    for column in range(values.shape[1]):
-        seen = values[:, column][~np.isnan(values[:, column])]
-        ranges.append(
-            [float(bound) for bound in np.percentile(seen, RANGE_PERCENTILES)]
-            if seen.size
-            else None
-        )
-    booster.set_attr(feature_ranges=json.dumps(ranges), features_version=FEATURES_VERSION)
-    return booster
-
-
-def margins_of(booster: xgboost.Booster, values: FloatArray) -> FloatArray:
-    """Return the unnormalised log probabilities, shape (n_rows, 5); a row's do not see others."""
-    margins: Any = booster.predict(_matrix(values), output_margin=True)
-    return np.ascontiguousarray(margins, dtype=np.float64).reshape(values.shape[0], CLASSES)
-
-
-def contributions_of(booster: xgboost.Booster, values: FloatArray) -> FloatArray:
-    """Return each feature's part of the margins, shape (n_rows, 5, n_features).
-
-    Saabas' path attribution (``approx_contribs``): 1 s for the embedded year's rows, where exact
-    Shapley values took 7 s, and these only name reasons.
-    """
-    parts: Any = booster.predict(_matrix(values), pred_contribs=True, approx_contribs=True)
-    whole = np.asarray(parts, dtype=np.float64).reshape(values.shape[0], CLASSES, -1)
-    return whole[:, :, :-1]
-
-
-def _matrix(values: FloatArray) -> xgboost.DMatrix:
-    import xgboost
-
-    return xgboost.DMatrix(values, feature_names=list(FEATURE_NAMES))
-
-
-def scores_of(probabilities: FloatArray) -> FloatArray:
-    """Return sum over classes of p_k * (k - 2), in [-2, 2], added in a fixed order."""
-    score = np.zeros(probabilities.shape[0])
-    for column in range(CLASSES):
-        score = score + probabilities[:, column] * (column - (CLASSES - 1) / 2)
-    return score
+def slice_ics(part: Slice, score: FloatArray) -> pl.DataFrame:
+    """Return the daily rank correlations of a score with the slice's outcomes."""
+    return session_ics(
+        part.keys.with_columns(pl.Series("score", score), pl.Series("forward_return", part.returns))
+    )
 
 
 def session_ics(scored: pl.DataFrame) -> pl.DataFrame:
@@ -367,11 +287,3 @@ def session_ics(scored: pl.DataFrame) -> pl.DataFrame:
             days.append(day)
             ics.append(ic)
     return pl.DataFrame({"session": days, "ic": ics}, schema={"session": pl.Date, "ic": pl.Float64})
-
-
-def _importance(booster: xgboost.Booster) -> str:
-    """Return the ten features with the largest total gain, as shares, as a JSON object."""
-    gains: dict[str, Any] = booster.get_score(importance_type="total_gain")
-    total = sum(gains[name] for name in sorted(gains)) or 1.0
-    best = sorted(gains.items(), key=lambda item: (-item[1], item[0]))[:IMPORTANCE_TOP]
-    return json.dumps({name: round(gain / total, 6) for name, gain in best})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from typing import Any
 
@@ -225,3 +226,18 @@ def _row_refusal(row: Attestation, session: str, now_ns: int) -> str | None:
     if not row.issued_ns <= now_ns < row.expires_ns:
         return f"attestation_expired: {row.table} at {row.expires_ns}"
     return None
+
+
+class ModelDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's word: from a session on, a training serves until the rule promotes another.
+
+    Where its data were corrected since, the same month's training on the corrected ones stands in.
+    """
+
+    horizon_sessions: int
+    from_session: dt.date
+    training_key: str
+    trained_for: str
+    decided_by: str
+    because: str
+    decided_ns: int = 0

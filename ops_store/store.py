@@ -16,10 +16,11 @@ from domain.compliance.cases import Case, CaseEvent, State
 from domain.compliance.people import Action
 from ops_store import cases, compliance, feedback, handoff, ledger, openings
 from ops_store.cash_store import CashStore
-from ops_store.compliance_store import ComplianceStore, rows_digest
+from ops_store.compliance_store import rows_digest
 from ops_store.connection import lock_ledger, open_engine, reading, writing
 from ops_store.errors import DecisionConflictError, ReportConflictError
 from ops_store.migrate import require_current, upgrade
+from ops_store.model_decisions import ModelDecisionStore
 from ops_store.patience import patient
 from ops_store.records import (
     Attestation,
@@ -33,7 +34,7 @@ from ops_store.records import (
 )
 
 
-class OpsStore(CashStore, ComplianceStore):
+class OpsStore(CashStore, ModelDecisionStore):
     """The operations store of one environment.
 
     Parameters

@@ -89,3 +89,17 @@ AUDIT_HOLDS = sa.Table(
     sa.Column("placed_by", sa.String(64), nullable=False),
     sa.Column("placed_ns", sa.BigInteger, nullable=False),
 )
+
+# Only ever appended to: a later decision about the same session replaces an earlier one.
+MODEL_DECISIONS = sa.Table(
+    "model_decisions",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("horizon_sessions", sa.Integer, nullable=False),
+    sa.Column("from_session", sa.Date, nullable=False),
+    sa.Column("training_key", sa.String(64), nullable=False),
+    sa.Column("trained_for", sa.String(10), nullable=False),
+    sa.Column("decided_by", sa.String(64), nullable=False),
+    sa.Column("because", sa.Text, nullable=False),
+    sa.Column("decided_ns", sa.BigInteger, nullable=False),
+)

@@ -63,6 +63,7 @@ class Action(enum.StrEnum):
     KILL_SWITCH_ENGAGE = "kill_switch_engage"
     KILL_SWITCH_RELEASE = "kill_switch_release"
     INCIDENT_CLOSE = "incident_close"
+    MODEL_PROMOTE = "model_promote"
     LIMIT_CHANGE = "limit_change"
     RULE_CHANGE = "rule_change"
     PRE_CLEARANCE = "pre_clearance"
@@ -107,6 +108,8 @@ PERMISSIONS: Mapping[Action, Permission] = MappingProxyType(
         Action.KILL_SWITCH_ENGAGE: _permission(_DESK | {_R.ADMIN, _R.SERVICE}),
         Action.KILL_SWITCH_RELEASE: _permission(_DESK, {_R.RISK, _R.PM}),
         Action.INCIDENT_CLOSE: _permission(_DESK | {_R.ADMIN}),
+        # One person is enough: a model that goes wrong must be gone by the next session.
+        Action.MODEL_PROMOTE: _permission({_R.PM, _R.RISK}),
         Action.LIMIT_CHANGE: _permission({_R.PM, _R.RISK}, {_R.RISK, _R.ADMIN}),
         Action.RULE_CHANGE: _permission({_R.PM, _R.RISK}, {_R.RISK, _R.ADMIN}),
         Action.PRE_CLEARANCE: _permission(_EVERYONE - {_R.SERVICE}, {_R.RISK}),

@@ -17,6 +17,7 @@ from domain.reporting.evidence import ModelQuality
 from domain.reporting.inputs import ReportInputs
 from domain.reporting.report import Report
 from domain.reporting.universe import universe_notes
+from domain.trading_decision.signals import HORIZON_SESSIONS
 
 LOGIC_VERSION = "report-1"
 
@@ -89,7 +90,12 @@ def month_inputs(
         Table to the canonical hash of its month.
     """
     known = {name: frame.filter(pl.col("month") <= month) for name, frame in tables.items()}
-    quality = known.pop("model_quality").filter(pl.col("month") == month)
+    quality = known.pop("model_quality").filter(
+        (pl.col("month") == month) & (pl.col("horizon_sessions") == HORIZON_SESSIONS)
+    )
+    known["evaluations"] = known["evaluations"].filter(
+        pl.col("horizon_sessions") == HORIZON_SESSIONS
+    )
     last = known["coverage"].filter(pl.col("month") == month)["session"].max()
     as_of = last if isinstance(last, dt.date) else dt.date.fromisoformat(month)
     closes = [entry.close_ns for entry in times if entry.session == as_of]

@@ -11,6 +11,8 @@ import polars as pl
 from contracts.errors import ContractError
 
 CLASSES = 5
+# Evaluations look several horizons ahead; signals are made of this one.
+HORIZON_SESSIONS = 5
 LEANING = {
     "strong_sell": "short",
     "sell": "short",

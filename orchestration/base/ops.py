@@ -14,6 +14,7 @@ from contracts.clock import Clock, FixedClock, SystemClock, datetime_ns
 from domain.cash_management.transfers import Booking
 from domain.compliance.rules import RuleSet
 from ops_store.connection import sqlite_file_of
+from ops_store.records import ModelDecision
 from ops_store.store import OpsStore
 from orchestration.base.settings import Settings
 
@@ -56,6 +57,15 @@ def desk_rules(settings: Settings) -> tuple[RuleSet, ...]:
         return ()
     with incident_store(settings) as store:
         return tuple(store.rule_sets())
+
+
+def model_decisions(settings: Settings, horizon: int) -> list[ModelDecision]:
+    """Return what people decided about a horizon's models, without making a store for it."""
+    file = sqlite_file_of(settings.ops_url)
+    if file is not None and not file.exists():
+        return []
+    with incident_store(settings) as store:
+        return store.model_decisions(horizon)
 
 
 def all_bookings(store: OpsStore) -> Iterable[Booking]:

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         default=None,
         description="Told of each incident by an HTTP POST of JSON; its address is a secret.",
     )
+    retrain_months: Literal[1, 2, 3, 4, 6, 12] = Field(
+        default=3,
+        description="How often models are trained anew, in months counted from January.",
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

@@ -18,12 +18,19 @@ import sqlalchemy as sa
 
 from contracts.clock import FixedClock
 from ml import tracking
-from ml.champions import REGISTERED_MODEL, versions_by_month
+from ml.champions import registered_name, versions_by_month
 from ops_store.connection import in_schema
 from ops_store.store import OpsStore
 from tests.integration.postgres_server import postgres
 from tests.unit.execution_builders import NOW_NS
-from tests.unit.registry_cases import MONTHS, ORIGIN, record_in_a_process, registry_in, train
+from tests.unit.registry_cases import (
+    HORIZON,
+    MONTHS,
+    ORIGIN,
+    record_in_a_process,
+    registry_in,
+    train,
+)
 
 START_TIMEOUT_S = 90
 
@@ -62,8 +69,12 @@ def test_on_postgres_each_tenant_keeps_its_schema_and_two_homes_log_once(server_
         writer.join(timeout=200)
     assert [writer.exitcode for writer in writers] == [0, 0]
     registry = registry_in(homes[0], url)
-    champions = registry.champions(train(registry.store))
-    assert versions_by_month(champions) == {"2010-03": 1, "2010-04": 2, "2010-05": 3}
+    models = train(registry.store)
+    assert versions_by_month(models, registry.champions(models)) == {
+        "2010-03": 1,
+        "2010-04": 2,
+        "2010-05": 3,
+    }
     with tracking.session(url) as client:
         assert len(client.search_runs([tracking.experiment_id(client)])) == len(MONTHS)
     engine = sa.create_engine(server_url)
@@ -115,20 +126,21 @@ def test_the_server_shows_models_and_charts_and_ends_with_ctrl_c(tmp_path):
     port = free_port()
     with serving(tmp_path, port) as process:
         found = json.loads(
-            ask(port, f"/api/2.0/mlflow/registered-models/get?name={REGISTERED_MODEL}")
+            ask(port, f"/api/2.0/mlflow/registered-models/get?name={registered_name(HORIZON)}")
         )
         aliases = {each["alias"] for each in found["registered_model"]["aliases"]}
         assert aliases == {"champion", "from-2010-03-01"}
         run = champion.run_id
         png = ask(port, f"/get-artifact?path=charts%2Freliability.png&run_uuid={run}")
         assert png.startswith(b"\x89PNG")
-        ubj = ask(port, f"/get-artifact?path=model%2Fmodel.ubj&run_uuid={run}")
+        ubj = ask(port, f"/get-artifact?path=model%2Foutcome.ubj&run_uuid={run}")
         assert ubj == registry.store.get(champion.model_sha256)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
         said = process.stdout.read()
+    page = f"models/{registered_name(HORIZON)}"
     assert [line for line in said.splitlines() if line.strip()] == [
-        f"MLflow starts on {tracking.page(f'models/{REGISTERED_MODEL}', port)}; Ctrl-C stops it."
+        f"MLflow starts on {tracking.page(page, port)}; Ctrl-C stops it."
     ]
     with pytest.raises(OSError, match="refused"):
         ask(port, "/health")

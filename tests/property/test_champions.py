@@ -11,12 +11,14 @@ DAYS = st.dates(dt.date(2010, 1, 1), dt.date(2012, 12, 31))
 
 
 def champion(version):
-    return Champion(version, f"run-{version}", "2010-01-01", f"key-{version}", "sha", "recipe", {})
+    return Champion(
+        version, f"run-{version}", "2010-01-01", f"key-{version}", "sha", "sha2", "recipe", {}
+    )
 
 
 def snapshot(starts):
     serving = tuple((start, n) for n, start in enumerate(sorted(starts), start=1))
-    return Snapshot({n: champion(n) for _, n in serving}, serving, len(serving) or None)
+    return Snapshot("model", {n: champion(n) for _, n in serving}, serving, len(serving) or None)
 
 
 @given(st.sets(DAYS, max_size=12), DAYS)

@@ -12,21 +12,43 @@ import polars as pl
 from ml.diagnostics import diagnose
 from ml.model_card import Origin
 from ml.model_store import ModelStore
+from ml.promotion import MODEL_SCHEMA, RULE, Judgement
 from ml.registry import Registry
-from ml.train import MODEL_SCHEMA, TrainedModel, Training, recipe_of
+from ml.train import TrainedModel, Training, recipe_of
 from ml.walk_forward import SplitPolicy
 from ops_store.connection import sqlite_url
 
 MONTHS = ("2010-03-01", "2010-04-01", "2010-05-01")
+HORIZON = 5
 ORIGIN = Origin("dagster-run-1", "main", {"market_prediction/features": "3"})
 
 
-def train(store, months=MONTHS, *, data="", rounds=80, ic=0.01):
-    """Remember one training per month; other ``data`` or ``rounds`` make other trainings."""
-    return pl.DataFrame(
-        [msgspec.structs.asdict(_train(store, m, data, rounds, ic)) for m in months],
-        schema=MODEL_SCHEMA,
-    )
+def train(store, months=MONTHS, *, data="", rounds=80, ic=0.01, held_back=()):
+    """Remember one training per month; other ``data`` or ``rounds`` make other trainings.
+
+    Each serves its month, but for the months ``held_back``, which the one before goes on serving.
+    """
+    rows, reign = [], None
+    for month in sorted(months):
+        model = _train(store, month, data, rounds, ic)
+        promoted = month not in held_back
+        reign = (month, model) if promoted else reign
+        because = "no worse than the champion and baselines" if promoted else "worse, t = -3.00"
+        said = Judgement(
+            model.training_key, month, promoted, because, 1.6, float(np.log(5)), ic, None,
+            {"momentum": 0.0}, None, None,
+        )  # fmt: skip
+        rows.append({
+            "month": month,
+            "serves_from": dt.date.fromisoformat(month),
+            "champion_since": dt.date.fromisoformat(reign[0]),
+            **msgspec.structs.asdict(reign[1]),
+            "promoted_by": RULE,
+            "promoted_because": "no worse than the champion and baselines",
+            "challenger_key": model.training_key,
+            "challenger_judgement": msgspec.json.encode(said).decode(),
+        })  # fmt: skip
+    return pl.DataFrame(rows, schema=MODEL_SCHEMA)
 
 
 def _train(store, month, data, rounds, ic):
@@ -37,9 +59,11 @@ def _train(store, month, data, rounds, ic):
     announced, came = drawn.dirichlet(np.full(5, 20.0), 300), drawn.integers(0, 5, 300)
     sha256 = store.put(f"model of {month} {data} {rounds}".encode())
     model = TrainedModel(
-        month=month,
-        model_version=f"xgb-{month[:7]}-{sha256[:12]}",
+        trained_for=month,
+        horizon_sessions=HORIZON,
+        model_version=f"xgb-5s-{month[:7]}-{sha256[:12]}",
         model_sha256=sha256,
+        return_model_sha256=store.put(f"returns of {month} {data} {rounds}".encode()),
         train_first=days[0] - dt.timedelta(days=100),
         train_last=days[0] - dt.timedelta(days=20),
         train_cutoff=days[0] - dt.timedelta(days=12),
@@ -48,7 +72,14 @@ def _train(store, month, data, rounds, ic):
         calibration_known=known,
         n_train_rows=9_000,
         n_calibration_rows=300,
+        rounds=rounds,
+        return_rounds=rounds,
+        calibration='{"temperature": 1.25}',
+        calibration_method="temperature",
         temperature=1.25,
+        interval_low=-1.5,
+        interval_high=1.6,
+        calibration_error=0.02,
         log_loss=1.6,
         log_loss_uniform=float(np.log(5)),
         ic=ic,
@@ -57,7 +88,7 @@ def _train(store, month, data, rounds, ic):
         training_key=hashlib.sha256(f"{month} {data} {rounds}".encode()).hexdigest(),
         feature_importance=json.dumps({"ret_5": 0.6, "rsi_14": 0.4}),
     )
-    recipe = recipe_of(SplitPolicy()) | {"rounds": rounds}
+    recipe = recipe_of(SplitPolicy()) | {"rounds": {"fixed": rounds}}
     store.remember(model.training_key, Training(model, diagnose(announced, came, daily), recipe))
     return model
 
@@ -65,7 +96,9 @@ def _train(store, month, data, rounds, ic):
 def registry_in(home: Path, url=None):
     """Return the registry of a home directory, empty or not."""
     root = home / "mlflow"
-    return Registry(url or sqlite_url(root / "mlflow.db"), root, ModelStore(home / "models"))
+    return Registry(
+        HORIZON, url or sqlite_url(root / "mlflow.db"), root, ModelStore(home / "models")
+    )
 
 
 def record_in_a_process(home, url=None, start=None):

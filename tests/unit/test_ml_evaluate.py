@@ -10,23 +10,27 @@ import pytest
 
 from contracts.errors import ContractError
 from domain.instrument_analysis.indicators import compute_indicators
+from ml.boosting import contributions_of, fit, margins_of, relative_forecasts
 from ml.calibration import hac_t
+from ml.errors import ModelRefusedError
 from ml.evaluate import (
     EVALUATION_SCHEMA,
-    INTERVAL_Z,
-    PROBABILITIES,
-    RATINGS,
     evaluate,
     shrunk_ic,
+    towards_uniform,
 )
 from ml.features import FEATURE_NAMES, compute_features, feature_hashes, feature_matrix
 from ml.labels import forward_returns
 from ml.model_store import ModelStore
+from ml.promotion import MODEL_SCHEMA, train_models
 from ml.quality import model_quality
-from ml.train import MODEL_SCHEMA, fit, margins_of, session_ics, teachable, train_models
+from ml.ratings import PROBABILITIES, RATINGS
+from ml.train import session_ics, teachable
 from ml.walk_forward import SplitPolicy
 
 NAMES = 60
+# Often enough that most months have a model of their own.
+POLICY = SplitPolicy(retrain_months=1)
 FIRST = dt.date(2010, 1, 1)
 DAYS = pl.Series(
     "session",
@@ -68,8 +72,12 @@ class World:
         self.features = compute_features(self.bars, compute_indicators(self.bars), DAYS)
         self.labels = forward_returns(self.bars, DAYS)
         self.store = ModelStore(root)
-        self.models = train_models(self.features, self.labels, MONTHS, DAYS, self.store, threads=2)
+        self.models = self.train(MONTHS, self.store, threads=2)
         self.evaluations = self.evaluate(MONTHS)
+
+    def train(self, months, store, **kwargs):
+        kwargs = {"policy": POLICY} | kwargs
+        return train_models(self.features, self.labels, months, DAYS, store, **kwargs)
 
     def evaluate(self, months, models=None, **kwargs):
         models = self.models if models is None else models
@@ -94,17 +102,24 @@ def test_rows_are_complete_typed_and_consistent(trending):
     assert set(found["month"]) == set(trending.models["month"])
     p = found.select(PROBABILITIES).to_numpy()
     assert p.sum(axis=1) == pytest.approx(np.ones(len(p)))
-    assert found["score"].to_numpy() == pytest.approx(p @ np.array([-2, -1, 0, 1, 2]))
-    assert set(found["rating"]) == set(RATINGS)
-    sizes = found.group_by("session", "rating").len()["len"]
-    assert sizes.min() == sizes.max() == NAMES // 5
+    assert set(found["rating"]) <= set(RATINGS)
+    assert found["rating"].n_unique() > 1
+    forecast = found["score"].to_numpy() * found["volatility"].to_numpy()
+    assert found["forecast_return"].to_numpy() == pytest.approx(forecast)
     assert found["feature_hash"].n_unique() == found.height
 
 
-def test_ratings_rank_scores_within_each_session(trending):
+def test_ratings_lean_where_forecast_and_probabilities_do(trending):
     day = trending.evaluations.filter(session=trending.evaluations["session"].max())
-    ordered = day.sort("score", "instrument_id")["rating"].to_list()
-    assert ordered == [rating for rating in RATINGS for _ in range(NAMES // 5)]
+    up, down = (
+        day.filter(pl.col("rating").is_in(names))
+        for names in (["buy", "strong_buy"], ["sell", "strong_sell"])
+    )
+    assert up.height
+    assert down.height
+    assert up["forecast_return"].min() > 0.0007 > -0.0007 > down["forecast_return"].max()
+    lean = pl.col("p_buy") + pl.col("p_strong_buy") - pl.col("p_sell") - pl.col("p_strong_sell")
+    assert up.select(lean).to_series().min() > 0 > down.select(lean).to_series().max()
     assert day["score_z"].mean() == pytest.approx(0, abs=1e-12)
     assert day["score_z"].std(ddof=0) == pytest.approx(1)
 
@@ -134,8 +149,12 @@ def test_expected_return_is_ic_times_volatility_times_score(trending):
     volatility = last["volatility"].to_numpy()
     expected = last["ic_shrunk"].to_numpy() * volatility * last["score_z"].to_numpy()
     assert last["expected_return"].to_numpy() == pytest.approx(expected)
-    width = (last["interval_high"] - last["interval_low"]).to_numpy()
-    assert width == pytest.approx(2 * INTERVAL_Z * volatility)
+    model = trending.models.filter(month=trending.models["month"][-1]).row(0, named=True)
+    assert model["interval_low"] < -0.5 < 0.5 < model["interval_high"]
+    low = (last["interval_low"] - last["expected_return"]).to_numpy()
+    assert low == pytest.approx(model["interval_low"] * volatility)
+    high = (last["interval_high"] - last["expected_return"]).to_numpy()
+    assert high == pytest.approx(model["interval_high"] * volatility)
     daily = last.join(trending.features, on=["instrument_id", "session"])["volatility_20"]
     assert volatility == pytest.approx(daily.to_numpy() * 5**0.5)
 
@@ -195,6 +214,73 @@ def test_foreign_features_are_out_of_distribution(trending):
     )
     found = evaluate(moved, trending.labels, trending.models, trending.store, DAYS, [month])
     assert found["out_of_distribution"].all()
+    # What was never seen is not known well: every probability is nearer to a fifth.
+    for name in PROBABILITIES:
+        assert ((found[name] - 0.2).abs() <= 1e-9).all()
+        assert (inside[name] - 0.2).abs().max() > 0.01
+
+
+def test_uncertainty_mixes_towards_uniform_and_no_further():
+    rows = np.array([[0.6, 0.1, 0.1, 0.1, 0.1]] * 3)
+    mixed = towards_uniform(rows, np.array([0.0, 0.5, 7.0]))
+    assert mixed[0].tolist() == rows[0].tolist()
+    assert mixed[1] == pytest.approx([0.4, 0.15, 0.15, 0.15, 0.15])
+    assert mixed[2] == pytest.approx([0.2] * 5)
+
+
+def test_reasons_are_the_largest_shapley_values_in_the_forecasts_direction(trending):
+    month = trending.models["month"][0]
+    found = trending.evaluate([month]).tail(40)
+    rows = trending.features.join(
+        found.select("instrument_id", "session"), on=["instrument_id", "session"], how="semi"
+    )
+    booster = trending.store.load(trending.models["return_model_sha256"][0])
+    values = feature_matrix(rows)
+    parts = contributions_of(booster, values)
+    # With the bias they add up to the forecast.
+    rest = relative_forecasts(booster, values) - parts.sum(axis=1)
+    assert rest == pytest.approx(np.full(rows.height, rest[0]), abs=1e-5)
+    for row, pushes in zip(found.iter_rows(named=True), parts, strict=True):
+        sign = -1.0 if row["forecast_return"] < 0 else 1.0
+        names = row["top_reasons"].split(",")
+        best = sorted(pushes * sign, reverse=True)[:3]
+        assert [pushes[FEATURE_NAMES.index(name)] * sign for name in names] == best
+        sizes = [push * sign * row["volatility"] * 1e4 for push in best]
+        assert json.loads(row["reason_bps"]) == pytest.approx(sizes, abs=0.01)
+
+
+def test_a_refused_model_is_stood_in_for_by_the_last_approved_one(trending, tmp_path):
+    store = ModelStore(tmp_path)
+    models = trending.train(MONTHS, store)
+    last, before = models.row(-1, named=True), models.row(-2, named=True)
+    (tmp_path / "models" / f"{last['model_sha256']}.ubj").write_bytes(b"poisoned")
+    told = []
+    found = evaluate(
+        trending.features, trending.labels, models, store, DAYS, [last["month"]],
+        refused=told.append,
+    )  # fmt: skip
+    assert found["model_version"].unique().to_list() == [before["model_version"]]
+    assert len(told) == 1
+    assert "refused" in told[0]
+    assert before["model_version"] in told[0]
+    # The first has nobody before it: nothing is evaluated.
+    first = models["return_model_sha256"][0]
+    path = tmp_path / "models" / f"{first}.ubj"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelRefusedError, match="refused"):
+        evaluate(trending.features, trending.labels, models, store, DAYS, [models["month"][0]])
+
+
+def test_a_model_of_other_features_is_refused(trending, tmp_path, monkeypatch):
+    store = ModelStore(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("ml.boosting.FEATURES_VERSION", "features/0")
+        models = trending.train([trending.models["month"][0]], store)
+    month = models["month"][0]
+    with pytest.raises(ModelRefusedError, match="taught") as refused:
+        evaluate(trending.features, trending.labels, models, store, DAYS, [month])
+    assert "features/0" in refused.value.message
+    assert "again" in refused.value.remedy
 
 
 def test_models_know_only_their_past_and_are_trained_once(trending, monkeypatch):
@@ -205,26 +291,25 @@ def test_models_know_only_their_past_and_are_trained_once(trending, monkeypatch)
         assert row["train_cutoff"] < row["calibration_first"] <= row["calibration_last"]
         assert row["calibration_known"] < dt.date.fromisoformat(row["month"])
         assert row["log_loss"] < row["log_loss_uniform"]
+        assert row["serves_from"] == dt.date.fromisoformat(row["month"])
+        assert 1 <= row["return_rounds"] <= 240
         assert 0 < sum(json.loads(row["feature_importance"]).values()) <= 1 + 1e-6
     monkeypatch.setattr("ml.train.fit", None)
-    again = train_models(trending.features, trending.labels, MONTHS, DAYS, trending.store)
-    assert again.equals(models)
+    assert trending.train(MONTHS, trending.store).equals(models)
 
 
 def test_months_train_alike_alone_in_any_order_and_side_by_side(trending, tmp_path):
     month = trending.models["month"][1]
-    alone = train_models(
-        trending.features, trending.labels, [month], DAYS, ModelStore(tmp_path), threads=1
-    )
+    alone = trending.train([month], ModelStore(tmp_path), threads=1)
     assert alone.equals(trending.models.filter(month=month))
 
 
 def test_a_lost_model_is_trained_again(trending, tmp_path):
     month = trending.models["month"][0]
     store = ModelStore(tmp_path)
-    first = train_models(trending.features, trending.labels, [month], DAYS, store)
+    first = trending.train([month], store)
     (tmp_path / "models" / f"{first['model_sha256'][0]}.ubj").unlink()
-    again = train_models(trending.features, trending.labels, [month], DAYS, store)
+    again = trending.train([month], store)
     assert again.equals(first)
     assert store.has(first["model_sha256"][0])
 
@@ -244,16 +329,9 @@ def test_rows_touched_by_a_jump_teach_nothing(trending):
 
 def test_infinite_values_and_a_foreign_horizon_are_refused(trending):
     with pytest.raises(ContractError, match="infinite"):
-        fit(np.full((5, len(FEATURE_NAMES)), np.inf), np.arange(5))
+        fit("outcome", np.full((5, len(FEATURE_NAMES)), np.inf), np.arange(5))
     with pytest.raises(ContractError, match="horizon"):
-        train_models(
-            trending.features,
-            trending.labels,
-            MONTHS,
-            DAYS,
-            trending.store,
-            policy=SplitPolicy(horizon_sessions=3),
-        )
+        trending.train(MONTHS, trending.store, policy=SplitPolicy(horizon_sessions=3))
 
 
 def test_a_rows_margins_do_not_see_the_other_rows(trending):

@@ -5,11 +5,12 @@ import multiprocessing
 import sqlite3
 
 import msgspec
+import polars as pl
 import pytest
 
 from contracts.errors import ConfigurationError
 from ml import tracking
-from ml.champions import REGISTERED_MODEL, serving, versions_by_month
+from ml.champions import registered_name, serving, versions_by_month
 from ml.errors import (
     ChampionConflictError,
     ModelRefusedError,
@@ -17,9 +18,10 @@ from ml.errors import (
     RegistryMissingError,
 )
 from ml.model_card import Origin
-from ml.registry import promote
+from ml.promotion import RULE
 from orchestration.base.settings import Settings
 from tests.unit.registry_cases import (
+    HORIZON,
     MONTHS,
     ORIGIN,
     record_in_a_process,
@@ -28,6 +30,7 @@ from tests.unit.registry_cases import (
 )
 
 PNG = b"\x89PNG"
+NAME = registered_name(HORIZON)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def runs_of(registry):
 def tag(registry, version, **tags):
     with tracking.session(registry.url) as client:
         for name, value in tags.items():
-            client.set_model_version_tag(REGISTERED_MODEL, str(version), name, value)
+            client.set_model_version_tag(NAME, str(version), name, value)
 
 
 def test_a_run_tells_everything_about_its_training(registry):
@@ -53,7 +56,7 @@ def test_a_run_tells_everything_about_its_training(registry):
     assert run.info.run_name == row["model_version"]
     assert run.info.status == "FINISHED"
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
-    assert params["xgboost.eta"] == "0.05"
+    assert params["xgboost.outcome.eta"] == params["xgboost.return.eta"] == "0.05"
     assert params["split.embargo_sessions"] == "5"
     assert {"features.version", "train.logic_version", "library.xgboost-cpu"} <= set(params)
     for name in ("n_train_rows", "log_loss", "log_loss_uniform", "ic", "ic_t_hac", "temperature"):
@@ -62,6 +65,7 @@ def test_a_run_tells_everything_about_its_training(registry):
     assert 0 < metrics["calibration_error"] < 1
     assert tags["training_key"] == row["training_key"]
     assert tags["sha256"] == row["model_sha256"]
+    assert tags["sha256_return"] == row["return_model_sha256"]
     assert (tags["month"], tags["book"]) == (MONTHS[0], "main")
     assert tags["dagster_run_id"] == "dagster-run-1"
     assert tags["delta_version.market_prediction/features"] == "3"
@@ -71,10 +75,10 @@ def test_a_run_tells_everything_about_its_training(registry):
         row["training_key"][:36],
     )
     with tracking.session(registry.url) as client:
-        version = client.get_model_version(REGISTERED_MODEL, str(champion.version))
+        version = client.get_model_version(NAME, str(champion.version))
     assert version.run_id == run.info.run_id == champion.run_id
     assert version.tags["train_cutoff"] == row["train_cutoff"].isoformat()
-    assert version.tags["valid_from"] == MONTHS[0]
+    assert version.tags["horizon_sessions"] == "5"
 
 
 def test_the_artifacts_hold_the_model_and_its_charts(registry):
@@ -82,7 +86,9 @@ def test_the_artifacts_hold_the_model_and_its_charts(registry):
     registry.record(models, ORIGIN)
     uri = runs_of(registry)[0].info.artifact_uri
     place = registry.root / "artifacts" / uri.removeprefix(tracking.ARTIFACT_SCHEME)
-    assert (place / "model/model.ubj").read_bytes() == registry.store.get(models["model_sha256"][0])
+    for name, column in (("outcome", "model_sha256"), ("return", "return_model_sha256")):
+        logged = (place / f"model/{name}.ubj").read_bytes()
+        assert logged == registry.store.get(models[column][0])
     for name in ("reliability", "daily_ic", "importance"):
         assert (place / f"charts/{name}.png").read_bytes().startswith(PNG)
     assert msgspec.json.decode((place / "importance.json").read_bytes())["ret_5"] == 0.6
@@ -97,10 +103,11 @@ def test_an_undefined_measure_has_no_number(registry):
 
 
 def test_versions_are_in_the_order_of_months_and_the_newest_is_champion(registry):
-    found = registry.record(train(registry.store, MONTHS[::-1]), ORIGIN)
-    assert versions_by_month(found) == {"2010-03": 1, "2010-04": 2, "2010-05": 3}
+    models = train(registry.store)
+    found = registry.record(models.reverse(), ORIGIN)
+    assert versions_by_month(models, found) == {"2010-03": 1, "2010-04": 2, "2010-05": 3}
     with tracking.session(registry.url) as client:
-        aliases = client.get_registered_model(REGISTERED_MODEL).aliases
+        aliases = client.get_registered_model(NAME).aliases
     assert {name: int(version) for name, version in aliases.items()} == {
         "champion": 3, "from-2010-03-01": 1, "from-2010-04-01": 2, "from-2010-05-01": 3,
     }  # fmt: skip
@@ -145,8 +152,8 @@ def test_corrected_data_make_a_new_champion_and_the_old_one_stays(registry):
     old = registry.snapshot().versions[2]
     assert old.tags["superseded_by"] == "4"
     assert old.tags["superseded_because"] == champion.tags["promoted_because"]
-    assert champion.tags["promoted_because"] == "retrained on corrected data, by the same recipe"
-    assert champion.tags["promoted_by"] == "model-of-the-month/1, Dagster run dagster-run-2"
+    assert champion.tags["promoted_because"].endswith("on corrected data, by the same recipe")
+    assert champion.tags["promoted_by"] == f"{RULE}, Dagster run dagster-run-2"
     # The newest month's is still the champion of all.
     assert registry.snapshot().newest == 3
     with pytest.raises(ChampionConflictError, match="comes from training"):
@@ -169,7 +176,7 @@ def test_data_set_right_again_bring_the_old_champion_back(registry):
 def test_another_recipe_is_named_as_the_reason(registry):
     registry.record(train(registry.store, MONTHS[:1]), ORIGIN)
     found = registry.record(train(registry.store, MONTHS[:1], rounds=100), ORIGIN)[0]
-    assert found.tags["promoted_because"] == "retrained by another recipe"
+    assert found.tags["promoted_because"].endswith("; retrained by another recipe")
 
 
 def test_the_registry_says_what_evaluates(registry):
@@ -226,27 +233,67 @@ def test_an_alias_moved_by_hand_is_refused_until_the_month_is_recorded_again(reg
     models = train(registry.store)
     registry.record(models, ORIGIN)
     with tracking.session(registry.url) as client:
-        client.set_registered_model_alias(REGISTERED_MODEL, "from-2010-04-01", "1")
+        client.set_registered_model_alias(NAME, "from-2010-04-01", "1")
     with pytest.raises(ChampionConflictError, match="comes from training"):
         registry.champions(models)
     registry.record(models, ORIGIN)
     assert len(registry.champions(models)) == 3
 
 
-def test_a_champion_of_half_a_month_is_refused(registry):
+def test_an_alias_within_a_month_is_refused_until_the_month_is_recorded_again(registry):
     models = train(registry.store)
     registry.record(models, ORIGIN)
-    known = registry.snapshot()
     with tracking.session(registry.url) as client:
-        promote(
-            client, known.versions[1], start="2010-04-15", by="somebody", because="a hunch",
-            instead_of=known.versions[2],
-        )  # fmt: skip
+        client.set_registered_model_alias(NAME, "from-2010-04-15", "1")
     now = registry.snapshot()
     assert now.of_session(dt.date(2010, 4, 14)).version == 2
     assert now.of_session(dt.date(2010, 4, 15)).version == 1
-    assert now.versions[1].tags["promoted_by"] == "somebody"
-    with pytest.raises(ChampionConflictError, match="changes within 2010-04"):
+    with pytest.raises(ChampionConflictError, match="changes between 2010-04-01 and 2010-05-01"):
+        registry.champions(models)
+    registry.record(models, ORIGIN)
+    assert len(registry.champions(models)) == 3
+    history = registry.snapshot().versions[1].tags["history"]
+    assert "not champion from 2010-04-15 any more" in history
+
+
+def test_who_was_held_back_is_the_challenger_and_serves_nothing(registry):
+    models = train(registry.store, held_back=MONTHS[2:])
+    champions = registry.record(models, ORIGIN)
+    assert [each.version for each in champions] == [1, 2, 2]
+    known = registry.snapshot()
+    assert (known.newest, known.challenger) == (2, 3)
+    assert known.serving == ((dt.date(2010, 3, 1), 1), (dt.date(2010, 4, 1), 2))
+    assert known.versions[3].tags["held_back_because"] == "worse, t = -3.00"
+    # Judged anew, on corrected data, it is promoted: there is no challenger any more.
+    registry.record(train(registry.store), ORIGIN)
+    assert (registry.snapshot().newest, registry.snapshot().challenger) == (3, None)
+    # And held back again, its days are taken from it.
+    registry.record(models, ORIGIN)
+    known = registry.snapshot()
+    assert (known.newest, known.challenger) == (2, 3)
+    assert known.of_session(dt.date(2010, 5, 3)).version == 2
+
+
+def test_a_persons_decision_serves_from_its_session_on(registry):
+    models = train(registry.store)
+    registry.record(models, ORIGIN)
+    first, last = models.row(0, named=True), models.row(2, named=True)
+    day = dt.date(2010, 5, 17)
+    decided = first | {
+        "month": last["month"], "serves_from": day, "champion_since": day,
+        "promoted_by": "risa", "promoted_because": "the newest one bets on one sector",
+        "challenger_key": last["challenger_key"],
+        "challenger_judgement": last["challenger_judgement"],
+    }  # fmt: skip
+    overruled = models.vstack(pl.DataFrame([decided], schema=models.schema))
+    champions = registry.record(overruled, Origin("dagster-run-2", "main"))
+    assert [each.version for each in champions] == [1, 2, 3, 1]
+    known = registry.snapshot()
+    assert known.of_session(dt.date(2010, 5, 14)).version == 3
+    assert known.of_session(day).version == known.newest == 1
+    assert known.versions[1].tags["promoted_by"] == "risa, Dagster run dagster-run-2"
+    assert versions_by_month(overruled, champions)["2010-05"] == 1
+    with pytest.raises(ChampionConflictError, match="changes between"):
         registry.champions(models)
 
 
@@ -284,7 +331,7 @@ def test_a_kill_after_the_run_costs_no_second_run(registry, monkeypatch, step):
         with pytest.raises(KeyboardInterrupt):
             registry.record(models, ORIGIN)
     found = registry.record(models, ORIGIN)
-    assert versions_by_month(found) == {"2010-03": 1, "2010-04": 2, "2010-05": 3}
+    assert versions_by_month(models, found) == {"2010-03": 1, "2010-04": 2, "2010-05": 3}
     assert all(len(each.tags["history"].splitlines()) == 1 for each in found)
     assert len(runs_of(registry)) == len(MONTHS)
 
@@ -328,7 +375,7 @@ def test_where_a_training_is_registered_is_noted_beside_it(registry):
     assert registry.store.registration(key) is None
     champion = registry.record(models, ORIGIN)[0]
     place = registry.store.registration(key)
-    assert (place.model, place.version) == (REGISTERED_MODEL, champion.version)
+    assert (place.model, place.version) == (NAME, champion.version)
     assert place.run_id == champion.run_id
 
 

@@ -28,13 +28,17 @@ final as (
         evaluations.score,
         evaluations.score_z,
         evaluations.horizon_sessions,
+        evaluations.forecast_return_bps,
         evaluations.expected_return_bps,
+        evaluations.interval_low_bps,
+        evaluations.interval_high_bps,
         evaluations.volatility_bps,
         evaluations.ic_shrunk,
         evaluations.is_out_of_distribution,
         evaluations.model_version,
         evaluations.train_cutoff,
-        evaluations.top_reasons
+        evaluations.top_reasons,
+        evaluations.reason_bps
     from evaluations
     left join instruments on evaluations.instrument_id = instruments.instrument_id
     asof left join symbols

@@ -17,12 +17,16 @@ final as (
         p_strong_buy * 100 as strong_buy_percent,
         score,
         score_z,
+        forecast_return * 10000 as forecast_return_bps,
         expected_return * 10000 as expected_return_bps,
+        interval_low * 10000 as interval_low_bps,
+        interval_high * 10000 as interval_high_bps,
         volatility * 10000 as volatility_bps,
         ic_shrunk,
         model_version,
         train_cutoff,
         top_reasons,
+        reason_bps,
         out_of_distribution as is_out_of_distribution
     from source
 )
