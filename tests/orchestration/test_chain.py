@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from contracts.errors import ConfigurationError
 from io_managers.lake import Lake
+from ml.labels import HORIZON_SESSIONS, HORIZONS
 from orchestration.base.settings import Settings, read_settings
 from orchestration.definitions import build_defs
 from orchestration.schedules import after_close
@@ -56,19 +57,21 @@ def test_every_bar_has_its_indicators(whole):
 
 
 def test_an_evaluation_belongs_to_the_model_of_its_month(whole):
-    models = read(whole, "market_prediction", "models")
+    models = pl.concat(read(whole, "market_prediction", f"models_{n}") for n in HORIZONS)
     evaluations = read(whole, "market_prediction", "evaluations")
-    assert evaluations.height > 0
-    joined = evaluations.join(models, on="month", suffix="_of_model", validate="m:1")
+    assert set(evaluations["horizon_sessions"]) == set(HORIZONS)
+    keys = ["month", "horizon_sessions"]
+    joined = evaluations.join(models, on=keys, suffix="_of_model", validate="m:1")
     assert joined.height == evaluations.height
     assert (joined["model_sha256"] == joined["model_sha256_of_model"]).all()
     assert (joined["calibration_known"] < joined["session"]).all()
 
 
 def test_every_signal_names_its_evaluation_and_every_decision_its_signal(whole):
-    evaluations = set(read(whole, "market_prediction", "evaluations")["event_id"])
+    evaluations = read(whole, "market_prediction", "evaluations")
+    looked_at = evaluations.filter(pl.col("horizon_sessions") == HORIZON_SESSIONS)
     signals = read(whole, "trading_decision", "signals")
-    assert set(signals["evaluation_id"]) == evaluations
+    assert set(signals["evaluation_id"]) == set(looked_at["event_id"])
     decisions = read(whole, "portfolio_coordination", "decisions")
     named = decisions["signal_id"].drop_nulls()
     assert named.len() > 0

@@ -9,7 +9,8 @@ from cli.explain import explain
 from contracts.errors import LakeError
 from domain.market_data.normalise import read_rows
 from io_managers.lake import Lake
-from ml.champions import REGISTERED_MODEL
+from ml.champions import registered_name
+from ml.labels import HORIZON_SESSIONS
 from ml.model_store import ModelStore
 from sources.file_drops import DropStore
 
@@ -49,8 +50,9 @@ def test_a_fill_with_a_model_names_its_training_window_and_its_version(lake, who
     ]  # fmt: skip
     model = dict(walk.links)["model"]
     assert model["calibration_known"] < dict(walk.links)["decision"]["session"]
-    newest = lake.read(("market_prediction", "models")).height
-    assert model["registered"] == f"{REGISTERED_MODEL} version {newest}"
+    assert model["promoted_because"]
+    name = registered_name(HORIZON_SESSIONS)
+    assert model["registered"].startswith(f"{name} version ")
     assert len(model["mlflow_run_id"]) == 32
     assert json.loads(walk.to_json())[-1]["link"] == "raw line"
 
