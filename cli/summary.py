@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.cash import trial_balance_lines
+from domain.reporting.evidence import last_session
+from domain.reporting.ratings import both_ends, reasons_of
 from io_managers.lake import Lake
 from io_managers.reports import ReportStore
 from ml.labels import HORIZON_SESSIONS, HORIZONS
@@ -38,6 +40,7 @@ def print_summary(settings: Settings, console: Console) -> None:
         for name, value in rows:
             shown.add_row(name, value)
         console.print(shown)
+    console.print(_ratings(lake))
     month = str(lake.read(("reporting", "reports"))["month"].max())
     console.print(f"Report  {ReportStore(settings.reports_root).path_of(month)}", soft_wrap=True)
     console.print(f"Lake    {settings.lake_root}", soft_wrap=True)
@@ -95,6 +98,24 @@ def _beliefs(lake: Lake) -> list[tuple[str, str]]:
         )
     )
     return rows
+
+
+def _ratings(lake: Lake) -> Table:
+    """Show both ends of the last session's forecasts, and what pushes them."""
+    evaluations = lake.read(("market_prediction", "evaluations")).filter(
+        horizon_sessions=HORIZON_SESSIONS
+    )
+    when = last_session(evaluations)
+    title = f"Ratings of {when}, {HORIZON_SESSIONS} sessions ahead"
+    shown = Table("", "rating", "P(up)", "forecast", "because", title=title, title_justify="left")
+    for part in both_ends(evaluations, 3):
+        for row in part.iter_rows(named=True):
+            shown.add_row(
+                row["instrument_id"], row["rating"].replace("_", " "),
+                f"{row['p_buy'] + row['p_strong_buy']:.0%}",
+                f"{row['forecast_return'] * 10_000:+.1f} bps", reasons_of(row),
+            )  # fmt: skip
+    return shown
 
 
 def _models(lake: Lake) -> str:

@@ -55,7 +55,10 @@ SCHEMAS: dict[str, dict[str, DataTypeClass]] = {
         "session": DAY, "instrument_id": TEXT, "side": TEXT, "strength": REAL,
         "expected_return": REAL, "reasons": TEXT, "abstain": FLAG, "abstain_reason": TEXT,
     },
-    "evaluations": {"session": DAY, "rating": TEXT},
+    "evaluations": {
+        "session": DAY, "instrument_id": TEXT, "rating": TEXT, "p_buy": REAL, "p_strong_buy": REAL,
+        "forecast_return": REAL, "top_reasons": TEXT, "reason_bps": TEXT,
+    },
     "quarantine": {"session": DAY, "month": TEXT, "reason": TEXT},
     "coverage": {
         "session": DAY, "month": TEXT, "n_bars": WHOLE, "n_quarantined": WHOLE, "missing": FLAG,

@@ -16,6 +16,7 @@ from domain.reporting.evidence import (
 )
 from domain.reporting.figures import basis_points, count, day, minor, money, number, percent, phrase
 from domain.reporting.inputs import ReportInputs
+from domain.reporting.ratings import forecast_tables, rating_counts
 from domain.reporting.sections import (
     FEW,
     TOP,
@@ -29,7 +30,6 @@ from domain.reporting.sections import (
 from domain.reporting.sections import nothing as nothing_yet
 
 CASH_ACCOUNTS = (CASH, OVERDRAFT)
-RATINGS = ("strong_buy", "buy", "neutral", "sell", "strong_sell")
 
 
 def working_sections(inputs: ReportInputs) -> list[Section]:
@@ -83,9 +83,10 @@ def _signals(inputs: ReportInputs) -> Section:
     if abstaining.height:
         why = counted(abstaining["abstain_reason"].to_list())
         tables.append(_counts("Abstaining, by reason", "Reason", why))
-    ratings = _ratings(inputs)
+    ratings = rating_counts(inputs)
     if ratings:
         tables.append(_counts("Ratings", "Rating", ratings))
+    tables += forecast_tables(inputs)
     sides = dict(counted(active["side"].to_list()))
     return Section(
         key="signals",
@@ -97,16 +98,6 @@ def _signals(inputs: ReportInputs) -> Section:
         tables=tables,
         paired=True,
     )
-
-
-def _ratings(inputs: ReportInputs) -> list[tuple[str, int]]:
-    evaluations = inputs.table("evaluations")
-    if not evaluations.height:
-        return []
-    now = evaluations.filter(pl.col("session") == last_session(evaluations))
-    found = dict(counted(now["rating"].to_list()))
-    known = [(rating, found.pop(rating)) for rating in RATINGS if rating in found]
-    return [*known, *sorted(found.items())]
 
 
 def _decisions(inputs: ReportInputs) -> Section:

@@ -16,9 +16,10 @@ from domain.trading_decision.signals import generate_signals
 from io_managers.canonical import canonical_hash
 from ml.evaluate import evaluate
 from ml.features import compute_features
-from ml.labels import forward_returns
+from ml.labels import HORIZON_SESSIONS, HORIZONS, forward_returns
 from ml.model_store import ModelStore
-from ml.train import train_models
+from ml.promotion import train_models
+from ml.walk_forward import SplitPolicy
 from orchestration.base.settings import Settings
 from sources.file_drops import embedded_drop
 
@@ -59,15 +60,22 @@ class Outcome:
         self.adjusted = forward_adjusted(raw_bars, ACTIONS)
         self.indicators = compute_indicators(self.adjusted)
         self.features = compute_features(self.adjusted, self.indicators, sessions)
-        self.labels = forward_returns(self.adjusted, sessions)
+        self.labels, self.models, evaluations = {}, {}, []
         store = ModelStore(root)
-        self.models = train_models(
-            self.features, self.labels, months, sessions, store, threads=threads
-        )
-        self.evaluations = evaluate(
-            self.features, self.labels, self.models, store, sessions, months, threads=threads
-        )
-        self.signals = generate_signals(self.evaluations, CALENDAR)
+        for horizon in HORIZONS:
+            labels = forward_returns(self.adjusted, sessions, horizon)
+            # Monthly, so that a model changes with every month that is looked at.
+            models = train_models(
+                self.features, labels, months, sessions, store, threads=threads,
+                policy=SplitPolicy(horizon_sessions=horizon, retrain_months=1),
+            )  # fmt: skip
+            evaluations.append(evaluate(
+                self.features, labels, models, store, sessions, months, threads=threads
+            ))  # fmt: skip
+            self.labels[horizon], self.models[horizon] = labels, models
+        self.evaluations = pl.concat(evaluations)
+        looked_at = self.evaluations.filter(pl.col("horizon_sessions") == HORIZON_SESSIONS)
+        self.signals = generate_signals(looked_at, CALENDAR)
         days = CALENDAR.to_list()
         ends = {m: CALENDAR.filter(CALENDAR.dt.strftime("%Y-%m-01") == m)[-1] for m in months}
         usable = {month: days[days.index(end) + 1] for month, end in ends.items()}
@@ -84,9 +92,19 @@ class Outcome:
             "adjusted": canonical_hash(self.adjusted.filter(until), KEY),
             "indicators": canonical_hash(self.indicators.filter(until), KEY),
             "features": canonical_hash(self.features.filter(until), KEY),
-            "labels": canonical_hash(self.labels.filter(known), KEY),
-            "models": canonical_hash(self.models.filter(pl.col("month") <= month), ("month",)),
-            "evaluations": canonical_hash(self.evaluations.filter(until), KEY),
+            **{
+                f"labels_{horizon}": canonical_hash(labels.filter(known), KEY)
+                for horizon, labels in self.labels.items()
+            },
+            **{
+                f"models_{horizon}": canonical_hash(
+                    models.filter(pl.col("month") <= month), ("month", "serves_from")
+                )
+                for horizon, models in self.models.items()
+            },
+            "evaluations": canonical_hash(
+                self.evaluations.filter(until), (*KEY, "horizon_sessions")
+            ),
             "signals": canonical_hash(self.signals.filter(until), KEY),
             "correlations": canonical_hash(
                 self.correlations.filter(pl.col("as_of") <= day),
@@ -149,5 +167,7 @@ def test_a_future_that_has_not_happened_yet_changes_nothing(truth, raw_bars, ses
 
 def test_threads_change_no_bit(truth, raw_bars, sessions, tmp_path):
     other = Outcome(raw_bars, sessions, tmp_path, threads=2)
-    assert other.models["model_sha256"].to_list() == truth.models["model_sha256"].to_list()
+    for horizon, models in truth.models.items():
+        for name in ("model_sha256", "return_model_sha256"):
+            assert other.models[horizon][name].to_list() == models[name].to_list()
     assert other.hashes_until(sessions[-1]) == truth.hashes_until(sessions[-1])

@@ -90,7 +90,11 @@ def inputs(text="Energy", **changes):
             {"side": "short", "reasons": json.dumps([text, "second"]), "instrument_id": text},
             {"side": "neutral", "abstain": True, "abstain_reason": text},
         ),
-        "evaluations": frame("evaluations", {"rating": text}, {"rating": "buy"}),
+        "evaluations": frame(
+            "evaluations",
+            {"rating": text, "instrument_id": text, "reason_bps": "[4.2]"},
+            {"rating": "buy", "instrument_id": "US.A", "top_reasons": text, "reason_bps": "[-1]"},
+        ),
         "quarantine": frame("quarantine", {"reason": text}),
         "coverage": frame("coverage", {"missing": True}),
         "attribution": frame("attribution", {"level": "total"}, {"level": "sector", "name": text}),
