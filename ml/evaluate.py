@@ -13,7 +13,13 @@ import polars as pl
 
 from contracts.errors import ContractError
 from ml.calibration import hac_t, softmax
-from ml.features import FEATURE_NAMES, FEATURES_VERSION, feature_hashes, feature_matrix
+from ml.features import (
+    FEATURE_NAMES,
+    FEATURES_VERSION,
+    FeatureArray,
+    feature_hashes,
+    feature_matrix,
+)
 from ml.grid import BoolArray, FloatArray
 from ml.labels import CLASSES, HORIZON_SESSIONS, rating_classes
 from ml.model_store import ModelStore
@@ -184,7 +190,7 @@ def shrunk_ic(ics: FloatArray, lag: int) -> float:
 
 def _rows_of(
     part: pl.DataFrame,
-    values: FloatArray,
+    values: FeatureArray,
     booster: xgboost.Booster,
     model: dict[str, Any],
     probabilities: FloatArray,
@@ -242,7 +248,7 @@ def _session_z(sessions: pl.Series, score: FloatArray) -> FloatArray:
     return standardised
 
 
-def _outside(booster: xgboost.Booster, values: FloatArray) -> BoolArray:
+def _outside(booster: xgboost.Booster, values: FeatureArray) -> BoolArray:
     """Tell rows with more than 15 % of features missing or outside the training's 99.8 % range."""
     ranges = json.loads(booster.attr("feature_ranges") or "[]")
     if len(ranges) != len(FEATURE_NAMES):
@@ -259,7 +265,7 @@ def _outside(booster: xgboost.Booster, values: FloatArray) -> BoolArray:
     return flagged
 
 
-def _reasons(booster: xgboost.Booster, values: FloatArray, score_z: FloatArray) -> list[str]:
+def _reasons(booster: xgboost.Booster, values: FeatureArray, score_z: FloatArray) -> list[str]:
     """Name the three features that push a row furthest in the direction its score points.
 
     A feature's push is the sum over classes of (k - 2) times its part of the class's margin. Ties

@@ -18,7 +18,13 @@ import polars as pl
 from contracts.errors import ContractError
 from ml.calibration import fit_temperature, hac_t, log_loss, softmax, spearman
 from ml.diagnostics import Diagnostics, diagnose
-from ml.features import FEATURE_NAMES, FEATURES_VERSION, WARM_COLUMNS, feature_matrix
+from ml.features import (
+    FEATURE_NAMES,
+    FEATURES_VERSION,
+    WARM_COLUMNS,
+    FeatureArray,
+    feature_matrix,
+)
 from ml.grid import FloatArray, IntArray
 from ml.labels import CLASSES, CROSS_SECTION_MIN
 from ml.model_store import ModelStore
@@ -195,7 +201,7 @@ class _Slice(msgspec.Struct, frozen=True):
     """Rows of one slice, sorted by (instrument, session)."""
 
     keys: pl.DataFrame
-    values: FloatArray
+    values: FeatureArray
     classes: IntArray
     returns: FloatArray
 
@@ -282,7 +288,7 @@ def training_key(training: _Slice, calibration: _Slice, split: Split, policy: Sp
     return hasher.hexdigest()
 
 
-def fit(values: FloatArray, classes: IntArray) -> xgboost.Booster:
+def fit(values: FeatureArray, classes: IntArray) -> xgboost.Booster:
     """Train a booster and write the training's feature ranges into it.
 
     Parameters
@@ -319,13 +325,13 @@ def fit(values: FloatArray, classes: IntArray) -> xgboost.Booster:
     return booster
 
 
-def margins_of(booster: xgboost.Booster, values: FloatArray) -> FloatArray:
+def margins_of(booster: xgboost.Booster, values: FeatureArray) -> FloatArray:
     """Return the unnormalised log probabilities, shape (n_rows, 5); a row's do not see others."""
     margins: Any = booster.predict(_matrix(values), output_margin=True)
     return np.ascontiguousarray(margins, dtype=np.float64).reshape(values.shape[0], CLASSES)
 
 
-def contributions_of(booster: xgboost.Booster, values: FloatArray) -> FloatArray:
+def contributions_of(booster: xgboost.Booster, values: FeatureArray) -> FloatArray:
     """Return each feature's part of the margins, shape (n_rows, 5, n_features).
 
     Saabas' path attribution (``approx_contribs``): 1 s for the embedded year's rows, where exact
@@ -336,7 +342,7 @@ def contributions_of(booster: xgboost.Booster, values: FloatArray) -> FloatArray
     return whole[:, :, :-1]
 
 
-def _matrix(values: FloatArray) -> xgboost.DMatrix:
+def _matrix(values: FeatureArray) -> xgboost.DMatrix:
     import xgboost
 
     return xgboost.DMatrix(values, feature_names=list(FEATURE_NAMES))
