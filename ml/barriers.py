@@ -93,11 +93,8 @@ def triple_barrier(
     bars = adjusted.sort("instrument_id", "session")
     grid = grid_of(bars, sessions)
     known = _beside(bars, volatility, "volatility_20").to_numpy().astype(np.float64)
-    side = np.ones(bars.height)
-    if sides is not None:
-        side = _sides(_beside(bars, sides, "side"))
-    width = known * np.sqrt(float(policy.horizon_sessions))
-    width = np.where(width > 0, width, np.nan)
+    side = _sides(bars, sides)
+    width = np.where(known > 0, known * np.sqrt(float(policy.horizon_sessions)), np.nan)
     signs = grid.matrix(pl.Series(side))
     paths = _walk(grid, bars, grid.matrix(pl.Series(width)), signs, policy)
     resolved = grid.rows(paths.exit > 0)
@@ -152,8 +149,10 @@ def _beside(bars: pl.DataFrame, values: pl.DataFrame, name: str) -> pl.Series:
     return found[name].cast(pl.Float64)
 
 
-def _sides(values: pl.Series) -> FloatArray:
-    side: FloatArray = values.fill_null(0.0).to_numpy()
+def _sides(bars: pl.DataFrame, sides: pl.DataFrame | None) -> FloatArray:
+    if sides is None:
+        return np.ones(bars.height)
+    side: FloatArray = _beside(bars, sides, "side").fill_null(0.0).to_numpy()
     if not np.isin(side, (-1.0, 0.0, 1.0)).all():
         raise ContractError(
             f"A side is {side[~np.isin(side, (-1.0, 0.0, 1.0))][0]}, not 1, -1 or 0.",

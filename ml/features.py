@@ -106,7 +106,7 @@ def compute_features(
     inputs = _inputs(bars, computed, news)
     keep = grid.positions >= wanted
     own = pl.concat(
-        [_of_block(inputs, grid, rows, keep) for rows in _blocks(grid)]
+        [_of_block(inputs, grid, rows, keep) for rows in blocks(grid)]
         or [_of_block(inputs, grid, slice(0, 0), keep)]
     )
     kept = bars.select(*KEYS, "month", *(n for n in ("history_digest",) if n in bars.columns))
@@ -163,7 +163,7 @@ def _news_rows(bars: pl.DataFrame, news: pl.DataFrame | None) -> pl.DataFrame:
     return joined.select(values)
 
 
-def _blocks(grid: Grid) -> list[slice]:
+def blocks(grid: Grid) -> list[slice]:
     """Cut the rows, sorted by instrument, into runs of whole instruments."""
     per_block = max(_BLOCK_CELLS // (grid.shape[0] + PADDING), 1)
     firsts = np.arange(0, grid.shape[1], per_block)
