@@ -4,7 +4,7 @@ All its families but ``VWAP0``: daily bars hold no average price, and one made o
 be a fake. Values agree with Qlib's own, but for three things. A window counts exchange sessions and
 needs ``VALID_MIN`` of them, where Qlib's counts rows and needs one. What is undefined (a zero
 range, no change at all, no volume) is null, where Qlib adds 1e-12 to the denominator. And a
-correlation of anything constant is null below a relative deviation of 1e-9, Qlib's below 2e-5.
+correlation of anything constant is null below a relative deviation of 1e-12, Qlib's below 2e-5.
 """
 
 from __future__ import annotations

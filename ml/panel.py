@@ -35,7 +35,7 @@ PADDING = LOOKBACK_SESSIONS
 _MERGES = ((10, 5, 5), (20, 10, 10), (30, 20, 10), (60, 30, 30))
 _LEAF = 5
 # A deviation below this share of the mean is what rounding leaves of a constant.
-_FLAT = 1e-9
+_FLAT = 1e-12
 
 
 class Panel(msgspec.Struct, frozen=True):
