@@ -1,6 +1,9 @@
 """A feature's bits come from its own window: whatever else the frames hold, they stay."""
 
 import datetime as dt
+import os
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -147,3 +150,25 @@ def test_declared_horizons_are_true(seed, place):
         names = [f.name for f in FEATURES if f.horizon_sessions == horizon]
         again = computed(moved, indicators, None).filter(session=day)
         assert again.select(names).equals(found.select(names)), horizon
+
+
+PROGRAM = """
+import polars as pl
+from tests.property.test_features import compute_indicators, computed, market, news_of
+from io_managers.canonical import canonical_hash
+bars = market(7)
+found = computed(bars, compute_indicators(bars), news_of(bars, 7))
+print(pl.thread_pool_size(), canonical_hash(found, ("instrument_id", "session")))
+"""
+
+
+def test_the_number_of_threads_changes_no_bit():
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True,
+            env=os.environ | {"POLARS_MAX_THREADS": str(threads)},
+        ).stdout.split()
+        for threads in (1, 2)
+    ]  # fmt: skip
+    assert [threads for threads, _ in said] == ["1", "2"]
+    assert said[0][1] == said[1][1]

@@ -266,3 +266,17 @@ def test_every_indicator_is_a_feature():
     assert len(INDICATOR_FEATURES) == len(OUTPUTS) + 1  # and the place between the bands
     for output, feature in zip(OUTPUTS, INDICATOR_FEATURES, strict=False):
         assert output in feature.formula
+
+
+def test_nothing_asked_for_is_an_empty_frame_of_the_same_columns():
+    frame = bars(15)
+    indicators = compute_indicators(frame)
+    full = compute_features(frame, indicators, DAYS)
+    later = compute_features(frame, indicators, DAYS, since=DAYS[-1] + dt.timedelta(days=1))
+    none = compute_features(frame[:0], indicators[:0], DAYS)
+    nothing = compute_features(frame[:0], indicators[:0], DAYS[:0], since=DAYS[0])
+    for found in (later, none, nothing):
+        assert found.height == 0
+        assert found.schema == full.schema
+    before = compute_features(frame, indicators, DAYS, since=DAYS[0] - dt.timedelta(days=9))
+    assert before.equals(full)
