@@ -57,12 +57,6 @@ if __name__ == "__main__":
 """
 
 
-# Ours beside Qlib's: "roc_5" is "ROC5", "open_0" is "OPEN0".
-def name_of(feature: str) -> str:
-    """Return Qlib's name of one of our features."""
-    return feature.replace("_", "").upper()
-
-
 def make_environment(root: Path) -> Path | str:
     """Make an environment with pyqlib under ``root``; a text says why there is none."""
     beside = Path(__file__).parents[1] / ".uv" / "bin" / "uv"

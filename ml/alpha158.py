@@ -1,10 +1,11 @@
 """The Alpha158 set of Microsoft's Qlib (``qlib.contrib.data.loader.Alpha158DL``) on our bars.
 
-All its families but ``VWAP0``: daily bars hold no average price, and one made of the others would
-be a fake. Values agree with Qlib's own, but for three things. A window counts exchange sessions and
-needs ``VALID_MIN`` of them, where Qlib's counts rows and needs one. What is undefined (a zero
-range, no change at all, no volume) is null, where Qlib adds 1e-12 to the denominator. And a
-correlation of anything constant is null below a relative deviation of 1e-12, Qlib's below 2e-5.
+By Qlib's names in lower case, all its families but ``VWAP0``: daily bars hold no average price, and
+one made of the others would be a fake. Values agree with Qlib's own, but for three things. A window
+counts exchange sessions and needs ``VALID_MIN`` of them, where Qlib's counts rows and needs one.
+What is undefined (a zero range, no change at all, no volume) is null, where Qlib adds 1e-12 to the
+denominator. And a correlation of anything constant is null below a relative deviation of 1e-12,
+Qlib's below 2e-5.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ _BAR: Mapping[str, str] = {
     "klow2": "(min(O, C) - L) / (H - L)",
     "ksft": "(2 C - H - L) / O",
     "ksft2": "(2 C - H - L) / (H - L)",
-    "open_0": "O / C",
-    "high_0": "H / C",
-    "low_0": "L / C",
+    "open0": "O / C",
+    "high0": "H / C",
+    "low0": "L / C",
 }
 # Name, formula over w sessions, and whether its first term needs the session before the window.
 _WINDOWED: tuple[tuple[str, str, int], ...] = (
@@ -79,7 +80,7 @@ _WINDOWED: tuple[tuple[str, str, int], ...] = (
 ALPHA158 = (
     *(Feature(name, formula, 0, "alpha158") for name, formula in _BAR.items()),
     *(
-        Feature(f"{name}_{w}", formula.format(w=w), w - 1 + before, "alpha158")
+        Feature(f"{name}{w}", formula.format(w=w), w - 1 + before, "alpha158")
         for name, formula, before in _WINDOWED
         for w in WINDOWS
     ),
@@ -114,8 +115,8 @@ def _of_bars(panel: pl.DataFrame) -> pl.DataFrame:
         quotient(h - low, o).alias("klen"),
         *(quotient(part, o).alias(f"k{name}") for name, part in parts.items()),
         *(quotient(part, h - low).alias(f"k{name}2") for name, part in parts.items()),
-        *(quotient(part, c).alias(f"{part.meta.output_name()}_0") for part in (o, h, low)),
-        *(quotient(c.shift(w), c).alias(f"roc_{w}") for w in WINDOWS),
+        *(quotient(part, c).alias(f"{part.meta.output_name()}0") for part in (o, h, low)),
+        *(quotient(c.shift(w), c).alias(f"roc{w}") for w in WINDOWS),
     )
 
 
@@ -126,11 +127,11 @@ def _of_trends(panel: pl.DataFrame) -> pl.DataFrame:
     for w in WINDOWS:
         line_end = moment_mean(w) - slope(w) * pl.col(f"mean_y_{w}")  # the line at time 0
         found += [
-            quotient(moment_mean(w), C).alias(f"ma_{w}"),
-            quotient(deviation(w), C).alias(f"std_{w}"),
-            quotient(slope(w), C).alias(f"beta_{w}"),
-            (correlation(w) * correlation(w)).alias(f"rsqr_{w}"),
-            quotient(C - line_end, C).alias(f"resi_{w}"),
+            quotient(moment_mean(w), C).alias(f"ma{w}"),
+            quotient(deviation(w), C).alias(f"std{w}"),
+            quotient(slope(w), C).alias(f"beta{w}"),
+            (correlation(w) * correlation(w)).alias(f"rsqr{w}"),
+            quotient(C - line_end, C).alias(f"resi{w}"),
         ]
     return moments.select(found)
 
@@ -157,15 +158,15 @@ def _of_order(panel: pl.DataFrame) -> pl.DataFrame:
             for share in (0.8, 0.2)
         ]
         found += [
-            quotient(high, C).alias(f"max_{w}"),
-            quotient(low, C).alias(f"min_{w}"),
-            quotient(quantiles[0], C).alias(f"qtlu_{w}"),
-            quotient(quantiles[1], C).alias(f"qtld_{w}"),
-            pl.when(enough).then(pl.col(f"rank_{w}") / pl.col(f"bars_n_{w}")).alias(f"rank_{w}"),
-            quotient(C - low, high - low).alias(f"rsv_{w}"),
-            top.alias(f"imax_{w}"),
-            bottom.alias(f"imin_{w}"),
-            (top - bottom).alias(f"imxd_{w}"),
+            quotient(high, C).alias(f"max{w}"),
+            quotient(low, C).alias(f"min{w}"),
+            quotient(quantiles[0], C).alias(f"qtlu{w}"),
+            quotient(quantiles[1], C).alias(f"qtld{w}"),
+            pl.when(enough).then(pl.col(f"rank_{w}") / pl.col(f"bars_n_{w}")).alias(f"rank{w}"),
+            quotient(C - low, high - low).alias(f"rsv{w}"),
+            top.alias(f"imax{w}"),
+            bottom.alias(f"imin{w}"),
+            (top - bottom).alias(f"imxd{w}"),
         ]
     return cells.select(found)
 
@@ -188,16 +189,16 @@ def _of_changes(panel: pl.DataFrame) -> pl.DataFrame:
     for w in WINDOWS:
         rises, falls = mean("rises", w), mean("falls", w)
         found += [
-            rises.alias(f"cntp_{w}"),
-            falls.alias(f"cntn_{w}"),
-            (rises - falls).alias(f"cntd_{w}"),
+            rises.alias(f"cntp{w}"),
+            falls.alias(f"cntn{w}"),
+            (rises - falls).alias(f"cntd{w}"),
         ]
         for prefix, side in (("sum", ""), ("vsum", "volume_")):
             up, down = total(f"{side}up", w), total(f"{side}down", w)
             found += [
-                quotient(up, up + down).alias(f"{prefix}p_{w}"),
-                quotient(down, up + down).alias(f"{prefix}n_{w}"),
-                quotient(up - down, up + down).alias(f"{prefix}d_{w}"),
+                quotient(up, up + down).alias(f"{prefix}p{w}"),
+                quotient(down, up + down).alias(f"{prefix}n{w}"),
+                quotient(up - down, up + down).alias(f"{prefix}d{w}"),
             ]
     return sums.select(found)
 
@@ -214,8 +215,8 @@ def _of_correlations(panel: pl.DataFrame) -> pl.DataFrame:
     changes = window_moments(cells, pl.col("growth"), pl.col("volume_growth"))
     return pl.concat(
         [
-            levels.select(correlation(w).alias(f"corr_{w}") for w in WINDOWS),
-            changes.select(correlation(w).alias(f"cord_{w}") for w in WINDOWS),
+            levels.select(correlation(w).alias(f"corr{w}") for w in WINDOWS),
+            changes.select(correlation(w).alias(f"cord{w}") for w in WINDOWS),
         ],
         how="horizontal",
     )
@@ -231,13 +232,11 @@ def _of_volumes(panel: pl.DataFrame) -> pl.DataFrame:
                 column
                 for w in WINDOWS
                 for column in (
-                    quotient(moment_mean(w), V).alias(f"vma_{w}"),
-                    quotient(deviation(w), V).alias(f"vstd_{w}"),
+                    quotient(moment_mean(w), V).alias(f"vma{w}"),
+                    quotient(deviation(w), V).alias(f"vstd{w}"),
                 )
             ),
-            moved.select(
-                quotient(deviation(w), moment_mean(w)).alias(f"wvma_{w}") for w in WINDOWS
-            ),
+            moved.select(quotient(deviation(w), moment_mean(w)).alias(f"wvma{w}") for w in WINDOWS),
         ],
         how="horizontal",
     )

@@ -15,7 +15,7 @@ UNKNOWN_SECTOR = "unknown"
 _RANKED = (
     ("ret_1", 1), ("ret_5", 5), ("ret_20", 20), ("ret_60", 60), ("volatility_20", 20),
     ("volume_ratio_20", 19), ("max_return_20", 20), ("close_to_high_20", 19),
-    ("log_dollar_volume", 0), ("illiquidity_20", 20), ("rsv_20", 19), ("corr_20", 19),
+    ("log_dollar_volume", 0), ("illiquidity_20", 20), ("rsv20", 19), ("corr20", 19),
 )  # fmt: skip
 _BY_SECTOR = (
     ("ret_1", 1), ("ret_5", 5), ("ret_20", 20), ("ret_60", 60), ("volatility_20", 20),

@@ -1,9 +1,9 @@
 """The declared indicators as features, free of the price's and the volume's scale.
 
-What a TA-Lib function's output is measured in decides: a price level becomes its distance from the
-close, a price difference its share of the close, a running sum of volumes its change in units of
-the volume traded meanwhile. Everything else (an oscillator, a percentage, a candlestick's sign) is
-free of scale as it is.
+What a TA-Lib function's output is measured in decides. A level of prices or volumes becomes its
+distance from the close or the volume, a price difference its share of the close, a running sum of
+volumes its change in units of the volume traded meanwhile. Everything else (an oscillator, a
+percentage, a candlestick's sign) is free of scale as it is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Literal
 
 import polars as pl
 
-from domain.instrument_analysis.indicators import INDICATORS
+from domain.instrument_analysis.indicators import INDICATORS, Indicator
 from ml.feature import Feature
 from ml.panel import log, quotient, total, window_sums
 
-Scale = Literal["level", "difference", "running", "volume", "variance", "free"]
+Scale = Literal["level", "volume level", "difference", "running", "volume", "variance", "free"]
 _LEVELS = frozenset({
     "SMA", "EMA", "WMA", "DEMA", "TEMA", "TRIMA", "KAMA", "MAMA", "T3", "MA", "HMA", "RMA", "ZLEMA",
     "VWMA", "VWAP", "BBANDS", "ACCBANDS", "DONCHIAN", "KC", "SUPERTREND", "SAR", "MIDPOINT",
@@ -36,7 +36,7 @@ _CHANGE_SESSIONS = 20
 _SOURCE = "indicators from the first bar on, known at the close of t"
 
 
-def scale_of(function: str) -> Scale:
+def scale_of(indicator: Indicator) -> Scale:
     """Return what a TA-Lib function's outputs are measured in."""
     kinds: tuple[tuple[frozenset[str], Scale], ...] = (
         (_LEVELS, "level"),
@@ -45,17 +45,20 @@ def scale_of(function: str) -> Scale:
         (_VOLUMES, "volume"),
         (_VARIANCES, "variance"),
     )
-    return next((scale for names, scale in kinds if function in names), "free")
+    function = indicator.function
+    scale: Scale = next((scale for names, scale in kinds if function in names), "free")
+    return "volume level" if scale == "level" and indicator.inputs == ("volume",) else scale
 
 
 _SCALES: dict[str, Scale] = {
-    output: scale_of(indicator.function) for indicator in INDICATORS for output in indicator.outputs
+    output: scale_of(indicator) for indicator in INDICATORS for output in indicator.outputs
 }
 
 
 def _declared(output: str, scale: Scale) -> Feature:
     name, formula = {
         "level": (f"close_to_{output}", f"ln(C / {output})"),
+        "volume level": (f"volume_to_{output}", f"ln(V / {output})"),
         "difference": (f"{output}_to_close", f"{output} / C"),
         "running": (f"{output}_change_20", f"({output} - {output}[t-20]) / sum of V over 20"),
         "volume": (f"{output}_to_volume", f"{output} / mean V of 20 sessions"),
@@ -106,6 +109,8 @@ def _scaled(output: str, scale: Scale) -> pl.Expr:
     close, value = pl.col("close"), pl.col(output)
     if scale == "level":
         return log(quotient(close, value))
+    if scale == "volume level":
+        return log(quotient(pl.col("volume"), value))
     if scale == "difference":
         return quotient(value, close)
     if scale == "variance":

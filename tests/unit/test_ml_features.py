@@ -222,7 +222,7 @@ def test_prices_and_volumes_in_other_units_leave_features_alone():
     found, other = features_of(frame), features_of(scaled)
     scale = {"log_dollar_volume": np.log(16 * 8), "illiquidity_20": -np.log(16 * 8)}
     # ln(V + 1) is all but ln V.
-    near = {f"corr_{w}": 2e-4 for w in (5, 10, 20, 30, 60)}
+    near = {f"corr{w}": 2e-4 for w in (5, 10, 20, 30, 60)}
     for name in FEATURE_NAMES:
         was, now = found[name].to_numpy(), other[name].to_numpy() - scale.get(name, 0.0)
         tolerance = near.get(name, 2e-6)

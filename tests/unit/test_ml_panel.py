@@ -130,13 +130,13 @@ def test_windowed_features_are_those_of_numpy_gaps_included(w):
         if (~np.isnan(changes)).sum() < VALID_MIN[w]:
             continue
         for name, value in reference(bars, w, place).items():
-            assert row[f"{name}_{w}"] == pytest.approx(value, rel=1e-9, abs=1e-9), (name, row)
+            assert row[f"{name}{w}"] == pytest.approx(value, rel=1e-9, abs=1e-9), (name, row)
         earlier = place - w
         past = bars["close"][earlier] if earlier >= 0 else np.nan
         if np.isnan(past):
-            assert row[f"roc_{w}"] is None
+            assert row[f"roc{w}"] is None
         else:
-            assert row[f"roc_{w}"] == pytest.approx(past / bars["close"][place])
+            assert row[f"roc{w}"] == pytest.approx(past / bars["close"][place])
         counted += 1
     assert counted > 50
 
@@ -150,8 +150,8 @@ def test_one_bars_shape_by_hand():
     row = panel.rows(alpha158(cells)).row(0, named=True)
     expected = {
         "kmid": 0.2, "klen": 0.6, "kmid2": 1 / 3, "kup": 0.2, "kup2": 1 / 3, "klow": 0.2,
-        "klow2": 1 / 3, "ksft": 0.2, "ksft2": 1 / 3, "open_0": 10 / 12, "high_0": 14 / 12,
-        "low_0": 8 / 12,
+        "klow2": 1 / 3, "ksft": 0.2, "ksft2": 1 / 3, "open0": 10 / 12, "high0": 14 / 12,
+        "low0": 8 / 12,
     }  # fmt: skip
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert all(value is None for name, value in row.items() if name not in expected)
@@ -165,8 +165,8 @@ def test_too_few_valid_sessions_are_null():
         for row in found.iter_rows(named=True):
             close = arrays[row["instrument_id"]]["close"]
             known = (~np.isnan(windows(close, w, DAYS.index_of(row["session"])))).sum()
-            assert (row[f"ma_{w}"] is not None) == (known >= VALID_MIN[w])
-            assert (row[f"rank_{w}"] is not None) == (known >= VALID_MIN[w])
+            assert (row[f"ma{w}"] is not None) == (known >= VALID_MIN[w])
+            assert (row[f"rank{w}"] is not None) == (known >= VALID_MIN[w])
 
 
 def test_moments_of_large_offsets_lose_no_digits():
