@@ -1,5 +1,6 @@
 """Workflow 04: what the model of each session believed about each instrument."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,15 +64,24 @@ def _features(settings: Settings, months: dg.MonthlyPartitionsDefinition) -> dg.
         ins={
             "bars": BARS_OF_ALL_TIME,
             "indicators": dg.AssetIn(["instrument_analysis", "indicators"], metadata=HISTORY),
+            "instruments": dg.AssetIn(["market_data", "instruments"]),
         },
         description="One row is what a model may know of one instrument after a session's close; "
-        "finite or null. Grain: instrument, session. Consumers: models, evaluations.",
+        "finite or null, as `docs/features.md` lists it. Grain: instrument, session. Consumers: "
+        "models, evaluations.",
     )  # fmt: skip
     def features(
-        context: dg.AssetExecutionContext, bars: pl.DataFrame, indicators: pl.DataFrame
+        context: dg.AssetExecutionContext,
+        bars: pl.DataFrame,
+        indicators: pl.DataFrame,
+        instruments: pl.DataFrame,
     ) -> pl.DataFrame:
-        computed = compute_features(bars, indicators, settings.sessions())
-        return computed.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
+        keys = list(context.partition_keys)
+        computed = compute_features(
+            bars, indicators, settings.sessions(), instruments=instruments,
+            since=dt.date.fromisoformat(min(keys)),
+        )  # fmt: skip
+        return computed.filter(pl.col(MONTH_COLUMN).is_in(keys))
 
     return features
 

@@ -11,11 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from contracts.errors import ContractError
 from ml.errors import ModelRefusedError
-from ml.features import FEATURE_NAMES, FEATURES_VERSION
+from ml.features import FEATURE_NAMES, FEATURES_VERSION, FeatureArray
 from ml.grid import FloatArray, IntArray
 from ml.labels import CLASSES
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import xgboost
 
 Kind = Literal["outcome", "return"]
-FeatureArray = npt.NDArray[np.floating[Any]]
 
 # Without a slice that says when to stop.
 ROUNDS_FIXED = 80

@@ -11,9 +11,15 @@ import numpy as np
 import polars as pl
 
 from contracts.errors import ContractError
-from ml.boosting import FeatureArray, contributions_of, margins_of, relative_forecasts
+from ml.boosting import contributions_of, margins_of, relative_forecasts
 from ml.calibration import hac_t
-from ml.features import FEATURE_NAMES, FEATURES_VERSION, feature_hashes, feature_matrix
+from ml.features import (
+    FEATURE_NAMES,
+    FEATURES_VERSION,
+    FeatureArray,
+    feature_hashes,
+    feature_matrix,
+)
 from ml.grid import FloatArray
 from ml.labels import CLASSES
 from ml.model_store import ModelStore

@@ -1,242 +1,252 @@
 """What a model may know about an instrument at the close of a session, declared as data.
 
-A feature at session t uses bars up to and including t, on the grid of exchange sessions, from each
-instrument's first bar on. So later rows and later instruments never change a value's bits.
+A feature at session t uses bars up to and including t and, but for indicators, no bar older than
+its declared horizon: a session can be updated from the last 61 with the bits of a full run. Only
+the declared cross-sectional features look at other instruments, and only at the same session.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import itertools
 from collections.abc import Mapping
-from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import stats  # type: ignore[import-untyped]
 
 from contracts.errors import ContractError
-from ml.grid import (
-    FloatArray,
-    Grid,
-    grid_of,
-    lagged,
-    ratio,
-    rolling_max,
-    rolling_mean,
-    rolling_std,
-    safe_log,
-)
+from ml.alpha158 import ALPHA158, alpha158
+from ml.cross_section import CROSS_SECTION_FEATURES, UNKNOWN_SECTOR, cross_section_features
+from ml.feature import Feature
+from ml.grid import Grid, grid_of
+from ml.indicator_features import INDICATOR_COLUMNS, INDICATOR_FEATURES, indicator_features
+from ml.news_features import NEWS_COLUMNS, NEWS_FEATURES, news_features
+from ml.panel import LOOKBACK_SESSIONS, PADDING, Panel, panel_of
+from ml.price_features import PRICE_FEATURES, price_features
+
+FeatureArray = npt.NDArray[np.float32]
 
 # Bump it when a formula changes: it is part of every feature hash and every training key.
-FEATURES_VERSION = "features/1"
+FEATURES_VERSION = "features/2"
 JUMP_MEMORY_SESSIONS = 5
-# Of a 20-session window. Five sessions without data (2009-10-29 to 11-04 in the embedded year)
-# cost six returns: at 15 one outage would blind the features for three more weeks.
-VALID_OF_20_MIN = 14
-
-
-class Feature(msgspec.Struct, frozen=True):
-    """One model input; ``formula`` is for people, in exchange sessions and forward-adjusted."""
-
-    name: str
-    formula: str
-
-
-FEATURES = (
-    Feature("ret_1", "ln(C[t] / C[t-1])"),
-    Feature("ret_5", "ln(C[t] / C[t-5])"),
-    Feature("ret_10", "ln(C[t] / C[t-10])"),
-    Feature("ret_20", "ln(C[t] / C[t-20])"),
-    Feature("ret_60", "ln(C[t] / C[t-60])"),
-    Feature("momentum_20_5", "ln(C[t-5] / C[t-20])"),
-    Feature("reversal_5", "-ret_5 / (volatility_20 * sqrt(5)); Jegadeesh 1990"),
-    Feature("overnight_return", "ln(O[t] / C[t-1])"),
-    Feature("intraday_return", "ln(C[t] / O[t])"),
-    Feature("volatility_20", "sample deviation of ret_1 over 20 sessions, 14 valid; daily, log"),
-    Feature("volatility_ratio", "deviation of ret_1 over 5 sessions / volatility_20"),
-    Feature("max_return_20", "largest ret_1 of 20 sessions; Bali, Cakici & Whitelaw 2011"),
-    Feature("range_log", "ln(H / L); Parkinson 1980"),
-    Feature("close_location", "(C - L) / (H - L)"),
-    Feature("atr_to_close", "ATR(14) / C; Wilder 1978"),
-    Feature("rsi_14", "RSI(14); Wilder 1978"),
-    Feature("adx_14", "ADX(14); Wilder 1978"),
-    Feature("macd_histogram_to_close", "MACD(12, 26, 9) histogram / C; Appel"),
-    Feature("bollinger_percent_b", "(C - lower) / (upper - lower), 20 sessions, 2 deviations"),
-    Feature("close_to_sma_20", "ln(C / SMA(20))"),
-    Feature("close_to_ema_20", "ln(C / EMA(20))"),
-    Feature("close_to_high_20", "ln(C / highest H of 20 sessions); George & Hwang 2004"),
-    Feature("volume_ratio_20", "ln(V / mean V of 20 sessions), split-adjusted shares"),
-    Feature("log_dollar_volume", "ln(raw C * shares traded)"),
-    Feature("illiquidity_20", "ln of the 20-session mean of |ret_1| / dollar volume; Amihud 2002"),
-    Feature("rank_ret_1", "percentile rank of ret_1 among the session's instruments"),
-    Feature("rank_ret_5", "percentile rank of ret_5"),
-    Feature("rank_ret_20", "percentile rank of ret_20"),
-    Feature("rank_volatility_20", "percentile rank of volatility_20"),
-    Feature("rank_volume_ratio_20", "percentile rank of volume_ratio_20"),
-)
+_OWN = (*PRICE_FEATURES, *INDICATOR_FEATURES, *ALPHA158, *NEWS_FEATURES)
+FEATURES: tuple[Feature, ...] = (*_OWN, *CROSS_SECTION_FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+# Stored as XGBoost reads them; volatility_20 is also the scale of expected returns and risk.
+FEATURE_DTYPES: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    name: pl.Float64 if name == "volatility_20" else pl.Float32 for name in FEATURE_NAMES
+}
 # A row is warm when the slowest indicator (MACD, 34 bars) and the scale of its risk are known.
 WARM_COLUMNS = ("volatility_20", "macd_histogram_to_close", "adx_14")
-_RANKED = ("ret_1", "ret_5", "ret_20", "volatility_20", "volume_ratio_20")
+KEYS = ("instrument_id", "session")
+# Instruments go through in blocks whose columns stay in the processor's cache.
+_BLOCK_CELLS = 65_536
+_MATRIX_ROWS = 65_536
+_PRICES = ("open", "high", "low", "close")
 
 
 def compute_features(
-    adjusted: pl.DataFrame, indicators: pl.DataFrame, sessions: pl.Series
+    adjusted: pl.DataFrame,
+    indicators: pl.DataFrame,
+    sessions: pl.Series,
+    *,
+    instruments: pl.DataFrame | None = None,
+    news: pl.DataFrame | None = None,
+    since: dt.date | None = None,
 ) -> pl.DataFrame:
     """Compute every declared feature for every bar.
 
     Parameters
     ----------
     adjusted : pl.DataFrame
-        Forward-adjusted bars from each instrument's first session: ``instrument_id``, ``session``,
-        ``month``, ``close`` (raw), ``volume_shares``, ``factor``, ``adj_open`` .. ``adj_close``,
-        ``unexplained_jump``; optionally ``history_digest``, which is carried through.
+        Forward-adjusted bars: ``instrument_id``, ``session``, ``month``, ``close`` (raw),
+        ``volume_shares``, ``factor``, ``adj_open`` .. ``adj_close``, ``unexplained_jump``;
+        optionally ``history_digest``, which is carried through.
     indicators : pl.DataFrame
-        ``compute_indicators(adjusted)``: the same rows.
+        ``compute_indicators``' rows of the same bars, computed from each first bar on.
     sessions : pl.Series
         Exchange sessions, ascending, covering the bars.
+    instruments : pl.DataFrame, optional
+        ``instrument_id``, ``sector``. Without it the features relative to a sector are null.
+    news : pl.DataFrame, optional
+        ``NEWS_COLUMNS``; one row per instrument and covered session. Without it its features are
+        null. News of a session without a bar are not counted.
+    since : date, optional
+        Return only rows from this session on, from the 60 sessions before it alone: with the same
+        bits as without it. The frames may then start there.
 
     Returns
     -------
     pl.DataFrame
-        Sorted by (instrument_id, session): ``instrument_id``, ``session``, ``month``, one
-        ``Float64`` column per entry of ``FEATURES``, ``unexplained_jump_recent`` (a jump in the
-        last 5 sessions) and ``history_digest`` where it was given. Finite or null, never NaN:
-        null while a window is not filled, across a gap for an end point that is missing, and where
-        a formula is undefined (a zero range, a zero volume).
+        Sorted by (instrument_id, session): ``instrument_id``, ``session``, ``month``, one column
+        per entry of ``FEATURES`` (``FEATURE_DTYPES``: ``Float32``, ``volatility_20`` ``Float64``),
+        ``unexplained_jump_recent`` (a jump in the last 5 sessions) and ``history_digest`` where it
+        was given. Finite or null, never NaN: null while a window has too few valid sessions
+        (``ml.panel.VALID_MIN``), across a gap for an end point that is missing, and where a formula
+        is undefined (a zero range, a zero volume).
 
     Raises
     ------
     ContractError
-        When the two frames hold different rows, or a value came out infinite.
+        When the two frames hold different rows, a row is no exchange session's or occurs twice, or
+        the news do not have their declared columns.
     """
-    bars = adjusted.sort("instrument_id", "session")
-    computed = indicators.sort("instrument_id", "session")
-    keys = ["instrument_id", "session"]
-    if not bars.select(keys).equals(computed.select(keys)):
+    days, wanted = _tail(sessions, since)
+    inside = pl.col("session") >= days[0] if days.len() else pl.lit(value=True)
+    bars = adjusted.filter(inside).sort(KEYS)
+    computed = indicators.filter(inside).sort(KEYS)
+    if not bars.select(KEYS).equals(computed.select(KEYS)):
         raise ContractError(
             f"{bars.height} bars and {computed.height} indicator rows are not the same rows.",
             remedy="compute the indicators from the bars passed",
         )
-    grid = grid_of(bars, sessions)
-    cells = _from_bars(bars, grid)
-    cells.update(_from_indicators(bars, computed, grid))
-    cells.update({f"rank_{name}": percentile_ranks(cells[name]) for name in _RANKED})
-    jumps = np.nan_to_num(grid.matrix(bars["unexplained_jump"]))
-    recent = sum(np.nan_to_num(lagged(jumps, lag)) for lag in range(JUMP_MEMORY_SESSIONS))
-    carried = [name for name in ("history_digest",) if name in bars.columns]
-    return bars.select(
-        *keys,
-        "month",
-        *(_finite_series(name, grid.rows(cells[name])) for name in FEATURE_NAMES),
-        pl.Series("unexplained_jump_recent", grid.rows(np.asarray(recent) > 0)),
-        *carried,
+    grid = grid_of(bars, days)
+    inputs = _inputs(bars, computed, news)
+    keep = grid.positions >= wanted
+    own = pl.concat(
+        [_of_block(inputs, grid, rows, keep) for rows in blocks(grid)]
+        or [_of_block(inputs, grid, slice(0, 0), keep)]
+    )
+    kept = bars.select(*KEYS, "month", *(n for n in ("history_digest",) if n in bars.columns))
+    rows = kept.filter(pl.Series(keep)).hstack(own)
+    compared = rows.with_columns(_sectors(rows, instruments))
+    crossed = cross_section_features(compared).select(_stored(CROSS_SECTION_FEATURES))
+    carried = [name for name in ("history_digest",) if name in rows.columns]
+    return rows.hstack(crossed).select(
+        *KEYS, "month", *FEATURE_NAMES, "unexplained_jump_recent", *carried
     )
 
 
-def _from_bars(bars: pl.DataFrame, grid: Grid) -> dict[str, FloatArray]:
-    """Features of prices and volumes alone, each of shape (n_sessions, n_instruments)."""
-    opened, high, low, close = (
-        grid.matrix(bars[f"adj_{name}"]) for name in ("open", "high", "low", "close")
-    )
-    shares = grid.matrix(bars["volume_shares"])
-    volume = ratio(shares, grid.matrix(bars["factor"]))
-    dollars = grid.matrix(bars["close"]) * shares
-    returns = {k: safe_log(ratio(close, lagged(close, k))) for k in (1, 5, 10, 20, 60)}
-    volatility = rolling_std(returns[1], 20, VALID_OF_20_MIN)
-    impact = ratio(np.abs(returns[1]), dollars)
-    return {
-        **{f"ret_{k}": values for k, values in returns.items()},
-        "momentum_20_5": safe_log(ratio(lagged(close, 5), lagged(close, 20))),
-        "reversal_5": -ratio(returns[5], volatility * np.sqrt(5.0)),
-        "overnight_return": safe_log(ratio(opened, lagged(close, 1))),
-        "intraday_return": safe_log(ratio(close, opened)),
-        "volatility_20": volatility,
-        "volatility_ratio": ratio(rolling_std(returns[1], 5, 5), volatility),
-        "max_return_20": rolling_max(returns[1], 20, VALID_OF_20_MIN),
-        "range_log": safe_log(ratio(high, low)),
-        "close_location": ratio(close - low, high - low),
-        "close_to_high_20": safe_log(ratio(close, rolling_max(high, 20, VALID_OF_20_MIN))),
-        "volume_ratio_20": safe_log(ratio(volume, rolling_mean(volume, 20, VALID_OF_20_MIN))),
-        "log_dollar_volume": safe_log(dollars),
-        "illiquidity_20": safe_log(rolling_mean(impact, 20, VALID_OF_20_MIN)),
-    }
+def _tail(sessions: pl.Series, since: dt.date | None) -> tuple[pl.Series, int]:
+    """Return the sessions to read, and the place among them of the first one to return."""
+    if since is None:
+        return sessions, 0
+    first = int((sessions < since).sum())
+    start = max(first - LOOKBACK_SESSIONS, 0)
+    return sessions[start:], first - start
 
 
-def _from_indicators(
-    bars: pl.DataFrame, indicators: pl.DataFrame, grid: Grid
-) -> dict[str, FloatArray]:
-    """Features of indicators, made free of the price's scale."""
-    names = ("atr_14", "rsi_14", "adx_14", "macd_histogram", "sma_20", "ema_20")
-    found = {name: grid.matrix(indicators[name]) for name in names}
-    lower, upper = (grid.matrix(indicators[f"bollinger_{side}"]) for side in ("lower", "upper"))
-    close = grid.matrix(bars["adj_close"])
-    return {
-        "atr_to_close": ratio(found["atr_14"], close),
-        "rsi_14": found["rsi_14"],
-        "adx_14": found["adx_14"],
-        "macd_histogram_to_close": ratio(found["macd_histogram"], close),
-        "bollinger_percent_b": ratio(close - lower, upper - lower),
-        "close_to_sma_20": safe_log(ratio(close, found["sma_20"])),
-        "close_to_ema_20": safe_log(ratio(close, found["ema_20"])),
-    }
+def _inputs(
+    bars: pl.DataFrame, computed: pl.DataFrame, news: pl.DataFrame | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what the features are made of, one array of shape (n_rows,) each, null as NaN."""
+    columns = {name: bars[f"adj_{name}"].cast(pl.Float64) for name in _PRICES}
+    # A bar with a price missing or not positive is none.
+    whole = pl.all_horizontal(pl.col(name).is_finite() & (pl.col(name) > 0) for name in _PRICES)
+    frame = pl.DataFrame(columns)
+    priced = frame.select(pl.when(whole).then(pl.col(name)).alias(name) for name in _PRICES)
+    shares = bars["volume_shares"].cast(pl.Float64)
+    arrays = {name: priced[name].to_numpy() for name in _PRICES}
+    arrays["volume"] = (shares / bars["factor"].cast(pl.Float64)).to_numpy()
+    arrays["dollars"] = (bars["close"].cast(pl.Float64) * shares).to_numpy()
+    arrays["jump"] = bars["unexplained_jump"].cast(pl.Float64).to_numpy()
+    arrays |= {name: computed[name].cast(pl.Float64).to_numpy() for name in INDICATOR_COLUMNS}
+    written = _news_rows(bars, news)
+    arrays |= {name: written[name].cast(pl.Float64).to_numpy() for name in written.columns}
+    return arrays
 
 
-def percentile_ranks(matrix: FloatArray) -> FloatArray:
-    """Rank each row's valid values: (average rank - 1/2) / n, in (0, 1). NaN stays NaN."""
-    ranks = np.full(matrix.shape, np.nan)
-    for position in range(matrix.shape[0]):
-        valid = ~np.isnan(matrix[position])
-        count = int(valid.sum())
-        if count:
-            ranks[position, valid] = (stats.rankdata(matrix[position, valid]) - 0.5) / count
-    return ranks
-
-
-def _finite_series(name: str, values: npt.NDArray[np.generic]) -> pl.Series:
-    if np.isinf(values).any():
+def _news_rows(bars: pl.DataFrame, news: pl.DataFrame | None) -> pl.DataFrame:
+    values = [name for name in NEWS_COLUMNS if name not in KEYS]
+    found = pl.DataFrame(schema=NEWS_COLUMNS) if news is None else news
+    missing = [name for name in NEWS_COLUMNS if name not in found.columns]
+    if missing or found.select(KEYS).is_duplicated().any():
         raise ContractError(
-            f"Feature {name} is infinite in {int(np.isinf(values).sum())} rows.",
-            remedy="guard the formula's denominator: XGBoost aborts on infinity",
+            f"The news lack the columns {missing} or repeat an (instrument_id, session).",
+            remedy="pass one row per instrument and session, as ml.news_features declares",
         )
-    return pl.Series(name, values, dtype=pl.Float64).fill_nan(None)
+    joined = bars.select(KEYS).join(
+        found.select(*KEYS, *values), on=KEYS, how="left", maintain_order="left"
+    )
+    return joined.select(values)
 
 
-def feature_matrix(features: pl.DataFrame) -> FloatArray:
-    """Return the declared features as a C-ordered array (n_rows, n_features), null as NaN.
+def blocks(grid: Grid) -> list[slice]:
+    """Cut the rows, sorted by instrument, into runs of whole instruments."""
+    per_block = max(_BLOCK_CELLS // (grid.shape[0] + PADDING), 1)
+    firsts = np.arange(0, grid.shape[1], per_block)
+    cuts = [*np.searchsorted(grid.columns, firsts).tolist(), grid.columns.size]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def _of_block(
+    inputs: Mapping[str, npt.NDArray[np.float64]],
+    grid: Grid,
+    rows: slice,
+    keep: npt.NDArray[np.bool_],
+) -> pl.DataFrame:
+    """Compute everything that needs no other instrument, for one block's rows that are kept."""
+    panel = panel_of(grid, rows)
+    cells = pl.DataFrame([panel.column(name, values[rows]) for name, values in inputs.items()])
+    chosen = Panel(panel.height, panel.cells[keep[rows]])
+    jump = pl.sum_horizontal(
+        pl.col("jump").fill_null(0.0).shift(lag, fill_value=0.0)
+        for lag in range(JUMP_MEMORY_SESSIONS)
+    )
+    parts = [cells.select((jump > 0).alias("unexplained_jump_recent"))]
+    parts += [make(cells) for make in (price_features, indicator_features, alpha158, news_features)]
+    found = [chosen.rows(part) for part in parts]
+    return pl.concat(found, how="horizontal").select("unexplained_jump_recent", *_stored(_OWN))
+
+
+def _stored(features: tuple[Feature, ...]) -> list[pl.Expr]:
+    """Cast to what is stored; what is undefined or too large for it is null."""
+    expressions = []
+    for feature in features:
+        value = pl.col(feature.name).cast(FEATURE_DTYPES[feature.name])
+        # Adding zero would be optimised away: -0.0 and 0.0 are one value.
+        finite = pl.when(value == 0).then(0.0).when(value.is_finite()).then(value)
+        expressions.append(finite.cast(FEATURE_DTYPES[feature.name]).alias(feature.name))
+    return expressions
+
+
+def _sectors(rows: pl.DataFrame, instruments: pl.DataFrame | None) -> pl.Series:
+    if instruments is None:
+        return pl.repeat(UNKNOWN_SECTOR, rows.height, eager=True).alias("sector")
+    named = instruments.select("instrument_id", pl.col("sector").cast(pl.String))
+    ids = rows.select("instrument_id")
+    return ids.join(named, on="instrument_id", how="left", maintain_order="left")["sector"]
+
+
+def feature_matrix(features: pl.DataFrame) -> FeatureArray:
+    """Return the declared features as a C-ordered float32 array (n_rows, n_features), null as NaN.
 
     Raises
     ------
     ContractError
-        When a column is missing, not ``Float64``, or holds NaN or infinity.
+        When a column is missing, not of ``FEATURE_DTYPES``, or holds NaN or infinity.
     """
-    wrong = [name for name in FEATURE_NAMES if features.schema.get(name) != pl.Float64]
+    wrong = [name for name, dtype in FEATURE_DTYPES.items() if features.schema.get(name) != dtype]
     if wrong:
         raise ContractError(
-            f"Features {wrong} are missing or not Float64.",
+            f"Features {wrong} are missing or not of their declared type.",
             remedy="pass the frame that compute_features returned",
         )
     chosen = features.select(FEATURE_NAMES)
-    bad = [
-        name for name in FEATURE_NAMES if not chosen[name].is_finite().fill_null(value=True).all()
-    ]
+    finite = chosen.select(pl.all().is_finite().fill_null(value=True).all())
+    bad = [name for name in FEATURE_NAMES if not finite[name].all()]
     if bad:
         raise ContractError(
             f"Features {bad} hold NaN or infinity.",
             remedy="make undefined values null: XGBoost aborts on infinity",
         )
-    return np.ascontiguousarray(chosen.to_numpy(), dtype=np.float64)
+    values = np.empty((chosen.height, len(FEATURE_NAMES)), dtype=np.float32)
+    # By runs of rows: a whole column at a time would touch every page for each feature.
+    for start in range(0, chosen.height, _MATRIX_ROWS):
+        part = chosen.slice(start, _MATRIX_ROWS).cast(pl.Float32)
+        values[start : start + part.height] = part.to_numpy()
+    return values
 
 
-def feature_hashes(values: npt.NDArray[np.floating[Any]]) -> list[str]:
-    """Return one SHA-256 per row over the features' version, names and float64 bytes.
+def feature_hashes(values: FeatureArray) -> list[str]:
+    """Return one SHA-256 per row over the features' version, names and float32 bytes.
 
-    Little-endian; NaN (null) in one bit pattern and -0.0 as +0.0, so that equal values hash
-    equally on every machine.
+    The bytes are what the model sees. Little-endian; NaN (null) in one bit pattern and -0.0 as
+    +0.0, so that equal values hash equally on every machine.
     """
-    plain = np.where(np.isnan(values), np.nan, np.where(values == 0, 0.0, values)).astype("<f8")
+    plain = np.where(np.isnan(values), np.nan, np.where(values == 0, 0.0, values)).astype("<f4")
     head = hashlib.sha256("\n".join((FEATURES_VERSION, *FEATURE_NAMES)).encode())
     hashes = []
     for row in np.ascontiguousarray(plain):

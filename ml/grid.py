@@ -1,8 +1,8 @@
 """Rows of (instrument, session) as matrices of exchange sessions by instruments, and back.
 
 On the grid a window counts exchange sessions: a bar that is missing is a NaN in its place instead
-of a gap nobody sees. Reductions here add in a written-down order, element by element, so that a
-value has the same bits whatever other instruments or later sessions the matrix holds.
+of a gap nobody sees. What looks ahead (labels) works on these matrices, what looks back (features)
+on the same places in ``ml.panel``.
 """
 
 from __future__ import annotations
@@ -59,9 +59,12 @@ def grid_of(frame: pl.DataFrame, sessions: pl.Series) -> Grid:
     columns = instruments.search_sorted(frame["instrument_id"]).to_numpy().astype(np.int64)
     positions = positions_of(frame["session"], sessions)
     cells = positions * max(instruments.len(), 1) + columns
-    if np.unique(cells).size != cells.size:
+    taken = np.zeros(sessions.len() * max(instruments.len(), 1), dtype=np.bool_)
+    taken[cells] = True
+    repeated = cells.size - int(taken.sum())
+    if repeated:
         raise ContractError(
-            f"{cells.size - np.unique(cells).size} rows repeat an (instrument_id, session).",
+            f"{repeated} rows repeat an (instrument_id, session).",
             remedy="pass one revision of each bar",
         )
     return Grid((sessions.len(), instruments.len()), positions, columns)
@@ -105,44 +108,3 @@ def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Return the quotient, NaN where the denominator is zero or either side is NaN."""
     usable = (denominator != 0) & ~np.isnan(denominator)
     return np.where(usable, numerator / np.where(usable, denominator, 1.0), np.nan)
-
-
-def rolling_mean(matrix: FloatArray, window: int, valid_min: int) -> FloatArray:
-    """Return the mean of the valid values in the last ``window`` sessions.
-
-    NaN where fewer than ``valid_min`` are valid. Added oldest first.
-    """
-    total, count = np.zeros(matrix.shape), np.zeros(matrix.shape)
-    for lag in range(window - 1, -1, -1):
-        part = lagged(matrix, lag)
-        valid = ~np.isnan(part)
-        total = total + np.where(valid, part, 0.0)
-        count = count + valid
-    return np.where(count >= valid_min, total / np.maximum(count, 1.0), np.nan)
-
-
-def rolling_std(matrix: FloatArray, window: int, valid_min: int) -> FloatArray:
-    """Return the sample standard deviation (n - 1) of the last ``window`` sessions' valid values.
-
-    NaN where fewer than ``valid_min`` are valid. Two passes: no cancellation of large sums.
-    """
-    mean = rolling_mean(matrix, window, valid_min)
-    total, count = np.zeros(matrix.shape), np.zeros(matrix.shape)
-    for lag in range(window - 1, -1, -1):
-        deviation = lagged(matrix, lag) - mean
-        valid = ~np.isnan(deviation)
-        total = total + np.where(valid, deviation * deviation, 0.0)
-        count = count + valid
-    enough = (count >= max(valid_min, 2)) & ~np.isnan(mean)
-    return np.where(enough, np.sqrt(total / np.maximum(count - 1.0, 1.0)), np.nan)
-
-
-def rolling_max(matrix: FloatArray, window: int, valid_min: int) -> FloatArray:
-    """Return the largest valid value of the last ``window`` sessions; NaN with too few."""
-    best, count = np.full(matrix.shape, -np.inf), np.zeros(matrix.shape)
-    for lag in range(window):
-        part = lagged(matrix, lag)
-        valid = ~np.isnan(part)
-        best = np.maximum(best, np.where(valid, part, -np.inf))
-        count = count + valid
-    return np.where(count >= valid_min, best, np.nan)

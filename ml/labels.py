@@ -79,13 +79,14 @@ def forward_returns(
             grid.rows(np.where(complete, growth, np.nan)),
             dtype=pl.Float64,
         ).fill_nan(None),
-        pl.Series("label_known_session", _days(known, sessions)),
+        pl.Series("label_known_session", days_of(known, sessions)),
         pl.Series("label_jump", grid.rows(jump)),
     )
     return rating_classes(labelled)
 
 
-def _days(positions: IntArray, sessions: pl.Series) -> pl.Series:
+def days_of(positions: IntArray, sessions: pl.Series) -> pl.Series:
+    """Return the sessions at these places, null beyond the calendar."""
     calendar = sessions.to_list()
     days = [calendar[place] if place < len(calendar) else None for place in positions.tolist()]
     return pl.Series(days, dtype=pl.Date)

@@ -22,9 +22,9 @@ from ml.boosting import relative_forecasts
 from ml.calibration import hac_t
 from ml.features import FEATURE_NAMES
 from ml.grid import FloatArray
+from ml.labelled import LabelledRows, Slice
 from ml.labels import CROSS_SECTION_MIN
 from ml.model_store import ModelStore
-from ml.panel import Panel, Slice
 from ml.train import (
     TRAINED_SCHEMA,
     Training,
@@ -140,20 +140,18 @@ def train_models(
             f"Labels over {horizons} sessions, splits purged for {policy.horizon_sessions}.",
             remedy="purge with the horizon of the labels",
         )
-    panel = Panel(teachable(features, labels), policy.horizon_sessions)
-    usable = panel.sessions(CROSS_SECTION_MIN)
+    rows = LabelledRows(teachable(features, labels), policy.horizon_sessions)
+    usable = rows.sessions(CROSS_SECTION_MIN)
     splits = training_splits(usable, sessions.to_list(), months, policy)
-    train = partial(train_split, panel, policy, store)
+    train = partial(train_split, rows, policy, store)
     with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
         trainings = list(pool.map(train, splits))
-    reigns, judgements = walk(
-        trainings, splits, partial(judge, panel=panel, store=store), decisions
-    )
+    reigns, judgements = walk(trainings, splits, partial(judge, rows=rows, store=store), decisions)
     return _rows(reigns, judgements, months)
 
 
 def judge(
-    challenger: Training, champion: Training | None, split: Split, *, panel: Panel,
+    challenger: Training, champion: Training | None, split: Split, *, rows: LabelledRows,
     store: ModelStore,
 ) -> Judgement:  # fmt: skip
     """Apply the rule to a challenger.
@@ -163,7 +161,7 @@ def judge(
     with a HAC t-statistic of -2 or below. Whether a model is good enough to bet on is not asked
     here: ``evaluate`` shrinks what it expects by its evidence, to nothing without any.
     """
-    part = panel.slice(split.calibration)
+    part = rows.slice(split.calibration)
     model = challenger.model
     own = _daily(part, _scores(challenger, part, store))
     baselines = {

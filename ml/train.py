@@ -17,7 +17,6 @@ from ml.boosting import (
     PATIENCE_ROUNDS,
     ROUNDS_FIXED,
     ROUNDS_MAX,
-    FeatureArray,
     Kind,
     feature_ranges,
     fit,
@@ -35,11 +34,11 @@ from ml.calibration import (
 )
 from ml.conformal import COVERAGE, interval_quantiles
 from ml.diagnostics import Diagnostics, diagnose
-from ml.features import FEATURE_NAMES, FEATURES_VERSION, WARM_COLUMNS
+from ml.features import FEATURE_NAMES, FEATURES_VERSION, WARM_COLUMNS, FeatureArray
 from ml.grid import FloatArray, IntArray
+from ml.labelled import TARGET_MAX, LabelledRows, Slice
 from ml.labels import CLASSES, CROSS_SECTION_MIN
 from ml.model_store import ModelStore
-from ml.panel import TARGET_MAX, Panel, Slice
 from ml.walk_forward import Split, SplitPolicy
 
 # Bump it when training or calibration means something else.
@@ -151,12 +150,14 @@ def teachable(features: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def train_split(panel: Panel, policy: SplitPolicy, store: ModelStore, split: Split) -> Training:
+def train_split(
+    rows: LabelledRows, policy: SplitPolicy, store: ModelStore, split: Split
+) -> Training:
     """Train and calibrate on a split, or take the same training from the store.
 
     Parameters
     ----------
-    panel : Panel
+    rows : LabelledRows
         The labelled rows of the policy's horizon.
     policy : SplitPolicy
         The lengths that made the split.
@@ -165,15 +166,15 @@ def train_split(panel: Panel, policy: SplitPolicy, store: ModelStore, split: Spl
     split : Split
         The sessions.
     """
-    key = training_key(panel, split, policy)
+    key = training_key(rows, split, policy)
     remembered = store.find(key, Training)
     if isinstance(remembered, Training) and all(
         store.has(sha256)
         for sha256 in (remembered.model.model_sha256, remembered.model.return_model_sha256)
     ):
         return remembered
-    fitting, calibration = panel.slice(split.fitting), panel.slice(split.calibration)
-    stopping = panel.slice(split.stopping) if split.stopping else None
+    fitting, calibration = rows.slice(split.fitting), rows.slice(split.calibration)
+    stopping = rows.slice(split.stopping) if split.stopping else None
     ranges = feature_ranges(fitting.values)
     outcome, rounds, sha256 = _grown("outcome", fitting, stopping, ranges, store)
     returns, return_rounds, return_sha256 = _grown("return", fitting, stopping, ranges, store)
@@ -251,7 +252,7 @@ def recipe_of(policy: SplitPolicy) -> dict[str, Any]:
     }
 
 
-def training_key(panel: Panel, split: Split, policy: SplitPolicy) -> str:
+def training_key(rows: LabelledRows, split: Split, policy: SplitPolicy) -> str:
     """Return the SHA-256 of everything a trained model's row depends on, the library included."""
     head = recipe_of(policy) | {"month": split.month}
     hasher = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
@@ -259,7 +260,7 @@ def training_key(panel: Panel, split: Split, policy: SplitPolicy) -> str:
         days: tuple[dt.date, ...] = getattr(split, name)
         hasher.update(f"{name};{len(days)};".encode())
         for day in days:
-            hasher.update(panel.digest(day))
+            hasher.update(rows.digest(day))
     return hasher.hexdigest()
 
 

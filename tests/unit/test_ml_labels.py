@@ -6,7 +6,7 @@ import math
 import polars as pl
 import pytest
 
-from ml.labels import forward_returns, rating_classes
+from ml.labels import HORIZONS, forward_returns, rating_classes
 
 FIRST = dt.date(2010, 3, 1)
 DAYS = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(10)])
@@ -31,6 +31,17 @@ def test_the_return_runs_from_the_next_open_over_the_horizon():
     assert first["horizon_sessions"] == 5
     assert found["forward_return"].is_not_null().to_list() == [True] * 4 + [False] * 6
     assert found["label_known_session"].is_not_null().to_list() == [True] * 4 + [False] * 6
+
+
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_every_horizon_holds_as_many_sessions(horizon):
+    days = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(30)])
+    frame = bars([100.0]).drop("session").join(days.to_frame(), how="cross").with_columns(
+        (100.0 + pl.int_range(30)).alias("adj_open"))  # fmt: skip
+    row = forward_returns(frame, days, horizon).row(2, named=True)
+    assert row["forward_return"] == pytest.approx(math.log((103 + horizon) / 103))
+    assert row["label_known_session"] == days[3 + horizon]
+    assert row["horizon_sessions"] == horizon
 
 
 def test_a_missing_bar_inside_the_holding_period_leaves_no_label():

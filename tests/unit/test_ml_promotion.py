@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contracts.errors import ContractError
 from ml.diagnostics import Diagnostics
 from ml.features import FEATURE_NAMES
-from ml.panel import Slice
+from ml.labelled import Slice
 from ml.promotion import CHAMPION_MONTHS_MAX, RULE, Judgement, _rows, judge, walk
 from ml.train import TrainedModel, Training
 from ml.walk_forward import Split
@@ -156,7 +156,7 @@ NAMES, SESSIONS = 80, 30
 
 
 class Numbers:
-    """A panel and a store whose models' scores are written down."""
+    """Rows and a store whose models' scores are written down."""
 
     def __init__(self, scores, baselines=None):
         random = np.random.default_rng(3)
@@ -198,7 +198,7 @@ def numbers(monkeypatch):
 
 
 def judged(world, challenger, champion=None):
-    return judge(challenger, champion, split("2010-04-01"), panel=world, store=world)
+    return judge(challenger, champion, split("2010-04-01"), rows=world, store=world)
 
 
 def test_a_challenger_as_good_as_the_champion_is_promoted(numbers):
