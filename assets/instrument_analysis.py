@@ -5,13 +5,15 @@ import polars as pl
 
 from domain.identity import with_event_ids
 from domain.instrument_analysis.correlations import month_end_correlations
-from domain.instrument_analysis.indicators import OUTPUTS, compute_indicators
+from domain.instrument_analysis.indicator_catalogue import OUTPUTS
+from domain.instrument_analysis.indicators import compute_indicators
 from domain.market_data.sessions import month_ends
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 
 LOGIC_VERSION = "indicators-1"
+INDICATORS_VERSION = "indicators-2"
 HISTORY_OF_BARS = dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)
 
 
@@ -42,19 +44,19 @@ def instrument_analysis_assets(
         keeps_instruments_apart=True,
         event="TechnicalIndicatorComputedEvent",
         description="One row is one instrument's technical indicators after a session's "
-        "close, on forward-adjusted prices; null through the warm-up. Grain: instrument, "
-        "session. Consumers: 04.",
+        "close, on forward-adjusted prices and volumes; null through the warm-up and where a "
+        "formula has no value. Grain: instrument, session. Consumers: 04.",
         ins={"bars": HISTORY_OF_BARS},
         months=months,
     )  # fmt: skip
     def indicators(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
         wanted = pl.col(MONTH_COLUMN).is_in(list(context.partition_keys))
-        computed = compute_indicators(bars).filter(wanted)
+        computed = compute_indicators(bars, threads=settings.threads).filter(wanted)
         digests = bars.select("instrument_id", "session", "history_digest")
         return with_event_ids(
             computed.join(digests, on=["instrument_id", "session"], maintain_order="left"),
             event_type="TechnicalIndicatorComputedEvent", key="instrument_id", payload=OUTPUTS,
-            inputs=["history_digest"], logic_version=LOGIC_VERSION,
+            inputs=["history_digest"], logic_version=INDICATORS_VERSION,
         )  # fmt: skip
 
     @lake_assets(
