@@ -12,6 +12,7 @@ denominator of zero gives 0 or rounding (made null, see ``Undefined``).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -134,10 +135,10 @@ def indicator_values(
     known = _known_volume(arrays, bounds)
 
     def work(part: slice) -> None:
-        for place in range(*part.indices(len(bounds))):
-            start, stop = bounds[place]
-            for indicator in indicators:
-                _fill(indicator, arrays, results, start, stop, known.get(place, stop))
+        for indicator in indicators:
+            outputs = [results[name] for name in indicator.outputs]
+            cut = known if "volume" in indicator.inputs else {}
+            _fill(indicator, arrays, outputs, bounds, part, cut)
 
     count = max(1, min(threads * PARTS_PER_THREAD, len(bounds))) if threads > 1 else 1
     edges = [round(k * len(bounds) / count) for k in range(count + 1)]
@@ -198,29 +199,36 @@ def _known_volume(
 def _fill(
     indicator: Indicator,
     arrays: Mapping[str, FloatArray],
-    results: Mapping[str, FloatArray],
-    start: int,
-    stop: int,
-    known: int,
+    outputs: Sequence[FloatArray],
+    bounds: Sequence[tuple[int, int]],
+    part: slice,
+    known: Mapping[int, int],
 ) -> None:
-    """Compute one indicator of one series into its rows."""
-    if "volume" in indicator.inputs and known < stop:
-        for name in indicator.outputs:
-            results[name][known:stop] = np.nan
-        stop = known
-    warm = start + indicator.warm_up_bars
-    if stop <= warm:
-        for name in indicator.outputs:
-            results[name][start:stop] = np.nan
-        return
-    function: Callable[..., Any] = getattr(talib, indicator.function)
-    found = function(*[arrays[name][start:stop] for name in indicator.inputs],
-                     **indicator.parameters)  # fmt: skip
-    outputs = found if isinstance(found, tuple) else (found,)
-    for name, values in zip(indicator.outputs, outputs, strict=True):
-        results[name][start:stop] = values
-        # A pattern's warm-up is 0 in TA-Lib.
-        results[name][start:warm] = np.nan
+    """Compute one indicator of a part of the series into their rows."""
+    # Without the package's search for frames among the arguments, which costs as much as a mean.
+    function: Callable[..., Any] = inspect.unwrap(getattr(talib, indicator.function))
+    inputs, warm_up = [arrays[name] for name in indicator.inputs], indicator.warm_up_bars
+    parameters = indicator.parameters
+    # A pattern's warm-up is 0 in TA-Lib.
+    blank = indicator.family == "pattern"
+    for place in range(*part.indices(len(bounds))):
+        start, stop = bounds[place]
+        if place in known:
+            for made in outputs:
+                made[known[place] : stop] = np.nan
+            stop = known[place]
+        if stop - start <= warm_up:
+            for made in outputs:
+                made[start:stop] = np.nan
+            continue
+        found = function(*[values[start:stop] for values in inputs], **parameters)
+        if len(outputs) == 1:
+            outputs[0][start:stop] = found
+        else:
+            for made, values in zip(outputs, found, strict=True):
+                made[start:stop] = values
+        if blank:
+            outputs[0][start : start + warm_up] = np.nan
 
 
 def _reads(idle: Idle) -> tuple[str, ...]:
