@@ -92,7 +92,11 @@ def compute_indicators(
     series["volume"] = pl.col("volume_shares") / pl.col("factor")
     columns = ordered.select(series[name].alias(name) for name in sorted(needed))
     lengths = ordered["instrument_id"].rle().struct.field("len").to_numpy()
-    values = indicator_values(columns, lengths, indicators=indicators, threads=threads)
+
+    def where(row: int) -> str:
+        return "of {} on {}".format(*ordered.select("instrument_id", "session").row(row))
+
+    values = indicator_values(columns, lengths, indicators=indicators, threads=threads, where=where)
     return ordered.select("instrument_id", "session", "month").with_columns(values)
 
 
@@ -102,6 +106,7 @@ def indicator_values(
     *,
     indicators: tuple[Indicator, ...] = INDICATORS,
     threads: int = 1,
+    where: Callable[[int], str] = "in row {}".format,
 ) -> list[pl.Series]:
     """Compute indicators on series that lie one after the other.
 
@@ -115,6 +120,8 @@ def indicator_values(
         Rows of each series; their sum is the number of rows.
     indicators, threads
         As for ``compute_indicators``.
+    where : callable
+        Says which bar a row is, for an error.
 
     Returns
     -------
@@ -127,7 +134,7 @@ def indicator_values(
         As ``compute_indicators``.
     """
     _require_defaults()
-    arrays = {name: _array(columns, name) for name in columns.columns}
+    arrays = {name: _array(columns[name], where) for name in columns.columns}
     stops = np.cumsum(lengths, dtype=np.int64)
     starts = stops - lengths
     results = {name: np.empty(columns.height) for name in outputs_of(indicators)}
@@ -165,18 +172,18 @@ def _require_defaults() -> None:
     restore_candle_settings(CandleSettingType.AllCandleSettings)
 
 
-def _array(columns: pl.DataFrame, name: str) -> FloatArray:
-    values = np.ascontiguousarray(columns[name].cast(pl.Float64).to_numpy(), dtype=np.float64)
+def _array(column: pl.Series, where: Callable[[int], str]) -> FloatArray:
+    values = np.ascontiguousarray(column.cast(pl.Float64).to_numpy(), dtype=np.float64)
     bad = ~np.isfinite(values)
-    if name == "volume":
+    if column.name == "volume":
         bad = (bad & ~np.isnan(values)) | (values < 0)
     else:
         bad |= values <= 0
     if bad.any():
         row = int(np.argmax(bad))
         raise ContractError(
-            f"The {name} of {int(bad.sum())} bars cannot be computed with; the first is "
-            f"{values[row]} in row {row}.",
+            f"The {column.name} of {int(bad.sum())} bars cannot be computed with; the first is "
+            f"{values[row]}, {where(row)}.",
             remedy="leave such bars out: the normaliser sets them aside",
         )
     return values

@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -240,6 +241,13 @@ def test_odd_bars_give_numbers_or_null(rows):
     )
     found = compute_indicators(bars)
     assert found.select(pl.col(OUTPUTS).is_finite().all()).row(0) == (True,) * len(OUTPUTS)
+    # Nothing but the warm-up and what is declared is null: TA-Lib itself leaves no NaN.
+    bare = tuple(msgspec.structs.replace(one, undefined=None) for one in INDICATORS)
+    plain = compute_indicators(bars, indicators=bare)
+    for one in INDICATORS:
+        for name in one.outputs:
+            assert plain[name].null_count() == min(bars.height, one.warm_up_bars), name
+            assert one.undefined is not None or found[name].equals(plain[name])
 
 
 def test_a_price_that_never_moves_has_no_oscillators():
@@ -311,7 +319,7 @@ def test_a_price_that_is_none_is_refused(value):
     bars = series(10).with_columns(
         pl.when(pl.int_range(pl.len()) == 20).then(value).otherwise("adj_low").alias("adj_low")
     )
-    with pytest.raises(ContractError, match=r"low of 1 bars .* row 20"):
+    with pytest.raises(ContractError, match=r"low of 1 bars .* of US.A on 2010-01-21"):
         compute_indicators(bars)
 
 
