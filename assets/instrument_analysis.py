@@ -1,17 +1,31 @@
 """Workflow 03: what each instrument's own prices say, session by session."""
 
+import datetime as dt
+import os
+
 import dagster as dg
 import polars as pl
 
+from contracts.clock import datetime_ns
 from domain.identity import with_event_ids
 from domain.instrument_analysis.correlations import month_end_correlations
-from domain.instrument_analysis.indicators import OUTPUTS, compute_indicators
+from domain.instrument_analysis.indicator_catalogue import OUTPUTS
+from domain.instrument_analysis.indicators import compute_indicators
+from domain.instrument_analysis.timeframes import (
+    SERIES,
+    calendar_indicators,
+    session_hours,
+    session_indicators,
+)
 from domain.market_data.sessions import month_ends
 from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, spec
-from orchestration.base.partitions import MONTH_COLUMN
+from orchestration.base.partitions import MONTH_COLUMN, SESSION_COLUMN
 from orchestration.base.settings import Settings
+from sources.market_data.configuration import read_sources
+from sources.market_data.session_drops import session_sources
 
 LOGIC_VERSION = "indicators-1"
+INDICATORS_VERSION = "indicators-2"
 HISTORY_OF_BARS = dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)
 
 
@@ -42,20 +56,36 @@ def instrument_analysis_assets(
         keeps_instruments_apart=True,
         event="TechnicalIndicatorComputedEvent",
         description="One row is one instrument's technical indicators after a session's "
-        "close, on forward-adjusted prices; null through the warm-up. Grain: instrument, "
-        "session. Consumers: 04.",
+        "close, on forward-adjusted prices and volumes; null through the warm-up and where a "
+        "formula has no value. Grain: instrument, session. Consumers: 04.",
         ins={"bars": HISTORY_OF_BARS},
         months=months,
     )  # fmt: skip
     def indicators(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
         wanted = pl.col(MONTH_COLUMN).is_in(list(context.partition_keys))
-        computed = compute_indicators(bars).filter(wanted)
+        computed = compute_indicators(bars, threads=settings.threads).filter(wanted)
         digests = bars.select("instrument_id", "session", "history_digest")
         return with_event_ids(
             computed.join(digests, on=["instrument_id", "session"], maintain_order="left"),
             event_type="TechnicalIndicatorComputedEvent", key="instrument_id", payload=OUTPUTS,
-            inputs=["history_digest"], logic_version=LOGIC_VERSION,
+            inputs=["history_digest"], logic_version=INDICATORS_VERSION,
         )  # fmt: skip
+
+    @lake_asset(
+        "03", "timeframe_indicators", primary_key=["instrument_id", "timeframe", "session"],
+        kinds={"talib"}, keeps_instruments_apart=True,
+        description="One row is one instrument's week (`1w`) or month (`1mo`) that is over: its "
+        "bar and its indicators, forward-adjusted. `session` is the period's last exchange "
+        "session: usable from its close, `closed_at`, on. Grain: instrument, timeframe, period. "
+        "Consumers: analysts.",
+        ins={"bars": HISTORY_OF_BARS},
+        months=months,
+    )  # fmt: skip
+    def timeframe_indicators(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
+        computed = calendar_indicators(
+            bars, settings.session_times(), until=settings.last_session(), threads=settings.threads
+        )
+        return computed.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
     @lake_assets(
         "month_end_correlations",
@@ -83,4 +113,35 @@ def instrument_analysis_assets(
         )  # fmt: skip
         return events, matrices
 
-    return [indicators, correlations]
+    return [indicators, timeframe_indicators, correlations]
+
+
+def intraday_analysis_assets(
+    settings: Settings, sessions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetsDefinition]:
+    """Return the assets of workflow 03 that are partitioned by session."""
+
+    @lake_asset(
+        "03", "intraday_indicators", primary_key=[*SERIES, "timeframe", "start_time"],
+        kinds={"talib"}, column=SESSION_COLUMN, months=sessions,
+        description="One row is one bar of 1, 5, 15 or 60 minutes (`1m` .. `1h`) within a "
+        "session's hours, with its indicators from the session's first bar on, on raw prices; "
+        "usable from `closed_at` on. Grain: source, instrument, origin, timeframe, start. Units: "
+        "currency, shares. Consumers: analysts.",
+        ins={"bars": dg.AssetIn(["market_data", "intraday_bars"])},
+    )  # fmt: skip
+    def intraday_indicators(context: dg.AssetExecutionContext, bars: pl.DataFrame) -> pl.DataFrame:
+        days = [dt.date.fromisoformat(key) for key in context.partition_keys]
+        known = session_sources(read_sources(settings.sources_file), os.environ)
+        # A source that is configured no more has the desk's calendar.
+        calendars = {name: source.calendar for name, source in known.items()}
+        times = {
+            name: settings.times_between(min(days), max(days), calendars.get(name))
+            for name in bars["source"].unique().sort()
+        }
+        return session_indicators(
+            bars.filter(pl.col("kind") == "bar_1m"), session_hours(times),
+            until_ns=datetime_ns(settings.instant()), threads=settings.threads,
+        )  # fmt: skip
+
+    return [intraday_indicators]

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 import polars as pl
-from talib import abstract
 
 from contracts import events as ev
 from contracts.catalog import BUILT
@@ -26,7 +25,7 @@ from contracts.clock import datetime_ns
 from contracts.codec import from_json
 from contracts.envelope import Envelope, Mode
 from contracts.errors import ContractError
-from domain.instrument_analysis.indicators import INDICATORS
+from domain.instrument_analysis.indicator_catalogue import INDICATORS
 
 Row = dict[str, Any]
 
@@ -275,18 +274,19 @@ class _Output(msgspec.Struct, frozen=True):
 
     name: str
     params: dict[str, float]
-    lookback_bars: int
+    warm_up_bars: int
 
 
 def _outputs() -> list[_Output]:
-    found = []
-    for indicator in INDICATORS:
-        # TA-Lib ships type information without Function.
-        function = abstract.Function(indicator.function)  # type: ignore[attr-defined]
-        function.parameters = dict(indicator.parameters)
-        params = {name: float(value) for name, value in indicator.parameters.items()}
-        found += [_Output(name, params, int(function.lookback)) for name in indicator.outputs]
-    return found
+    return [
+        _Output(
+            name,
+            {key: float(value) for key, value in indicator.parameters.items()},
+            indicator.warm_up_bars,
+        )
+        for indicator in INDICATORS
+        for name in indicator.outputs
+    ]
 
 
 def _indicator_events(
@@ -298,10 +298,10 @@ def _indicator_events(
         shared = _envelope(INDICATOR_EVENT, asset_key, row, ("history_digest",), None, context)
         for output in outputs:
             value, used = row[output.name], row["bars_before"]
-            if value is not None and used < output.lookback_bars:
+            if value is not None and used < output.warm_up_bars:
                 raise ContractError(
                     f"{output.name} of {row['instrument_id']} on {row['session']} has a value "
-                    f"after {used} bars and needs {output.lookback_bars}.",
+                    f"after {used} bars and needs {output.warm_up_bars}.",
                     remedy="pass the table's rows from each instrument's first bar",
                 )
             yield ev.TechnicalIndicatorComputedEvent(
@@ -316,7 +316,7 @@ def _indicator_events(
                 timeframe=TIMEFRAME,
                 bar_close_ns=shared.event_time_ns,
                 value=value,
-                warm_up_needed_bars=output.lookback_bars,
-                warm_up_used_bars=min(used, output.lookback_bars),
+                warm_up_needed_bars=output.warm_up_bars,
+                warm_up_used_bars=min(used, output.warm_up_bars),
                 price_basis=INDICATOR_PRICE_BASIS,
             )

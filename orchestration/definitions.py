@@ -12,7 +12,7 @@ from assets.book import book_assets
 from assets.cash_management import cash_management_assets
 from assets.compliance import compliance_assets
 from assets.data_quality import data_quality_assets
-from assets.instrument_analysis import instrument_analysis_assets
+from assets.instrument_analysis import instrument_analysis_assets, intraday_analysis_assets
 from assets.intraday_market_data import intraday_market_data_assets
 from assets.market_data import market_data_assets
 from assets.market_prediction import market_prediction_assets
@@ -86,6 +86,7 @@ def build_defs(
             *dg.map_asset_specs(partial(with_freshness, environment), assets),
             # Rebuilt when somebody asks: no age is too old.
             *intraday_market_data_assets(environment, session_partitions(environment)),
+            *intraday_analysis_assets(environment, session_partitions(environment)),
         ],
         asset_checks=build_checks(
             Judge(lake, limits, partial(desk_rules, environment), bases=bases),

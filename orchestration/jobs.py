@@ -22,7 +22,8 @@ INTRADAY = dg.AssetSelection.assets(
         ["market_data", name]
         for name in ("trades", "quotes", "intraday_bars", "intraday_quote_bars", "depth",
                      "consolidated_quotes", "intraday_quarantine")
-    )
+    ),
+    ["instrument_analysis", "intraday_indicators"],
 )  # fmt: skip
 
 INGEST = dg.define_asset_job(
@@ -58,8 +59,8 @@ DAILY = dg.define_asset_job(
 INTRADAY_HISTORY = dg.define_asset_job(
     "intraday_history",
     selection=INTRADAY,
-    description="Rebuild a range of sessions' trades, quotes, bars, best quotes and depth from the "
-    "drops that are kept.",
+    description="Rebuild a range of sessions' trades, quotes, bars, best quotes, depth and "
+    "indicators from the drops that are kept.",
 )
 
 

@@ -103,7 +103,8 @@ class Settings(BaseSettings):
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Models trained side by side; no result depends on it.",
+        description="Models trained, and instruments computed, side by side; no result "
+        "depends on it.",
     )
 
     @model_validator(mode="after")

@@ -16,11 +16,13 @@ from sources.market_data.receipts import Receipts
 from tests.unit.source_cases import zipped
 
 NOW = dt.datetime(2013, 10, 12, tzinfo=dt.UTC)
+LATE = dt.datetime(2013, 12, 2, tzinfo=dt.UTC)
 NOW_NS = int(NOW.timestamp()) * 10**9
 TABLES = {
     "trades", "quotes", "intraday_bars", "intraday_quote_bars", "depth", "consolidated_quotes",
     "intraday_quarantine",
 }  # fmt: skip
+INDICATORS = ("instrument_analysis", "intraday_indicators")
 # Milliseconds of the opening in New York.
 OPEN = 34_200_000
 DROPS = {
@@ -164,6 +166,31 @@ def test_without_a_source_the_tables_are_there_and_empty_and_say_so(tmp_path):
     for name in TABLES:
         assert table(settings, name).is_empty()
     assert "no drop" in metadata["quotes"]["note"].value
+    assert Lake(settings.lake_root).read(INDICATORS).is_empty()
+
+
+def test_indicators_are_of_each_sources_own_bars_within_the_session(desk):
+    lines = [f"{OPEN + 60_000 * i},{1674100 + 10 * i},{1674200 + 10 * i},1674000,1674100,400"
+             for i in range(-5, 390)]  # fmt: skip
+    # In 2013 the day after Thanksgiving closes at 13:00 in New York, 18:00 UTC.
+    for day in ("20131007", "20131129"):
+        text = "\n".join(lines) + "\n"
+        receive(desk, {f"minute/spy/{day}_trade.zip": (f"{day}_spy_minute_trade.csv", text)},
+                now_ns=int(LATE.timestamp()) * 10**9)  # fmt: skip
+    late = desk.model_copy(update={"now": LATE})
+    rebuild(late, "2013-10-07", "2013-11-29")
+    found = Lake(late.lake_root).read(INDICATORS)
+    counts = found.group_by("session", "timeframe").len().sort(pl.all()).rows()
+    full, half = dt.date(2013, 10, 7), dt.date(2013, 11, 29)
+    assert counts == [
+        (full, "15m", 26), (full, "1h", 7), (full, "1m", 390), (full, "5m", 78),
+        (half, "15m", 14), (half, "1h", 4), (half, "1m", 210), (half, "5m", 42),
+    ]  # fmt: skip
+    minute = found.filter(session=half, timeframe="1m").sort("start_time")
+    assert minute["rsi_14"].null_count() == 210  # its close never moves
+    assert minute["sma_20"].null_count() == 19
+    assert minute["closed_at"][-1] == dt.datetime(2013, 11, 29, 18, tzinfo=dt.UTC)
+    assert set(found["origin"]) == {"vendor"}
 
 
 def test_every_day_is_a_key_up_to_the_platforms_and_none_goes_when_a_calendar_changes(tmp_path):
@@ -178,7 +205,7 @@ def test_every_day_is_a_key_up_to_the_platforms_and_none_goes_when_a_calendar_ch
 
 def test_only_its_own_job_has_the_tables_of_sessions(tmp_path):
     defs = build_defs(Settings(home=tmp_path))
-    keys = {dg.AssetKey(["market_data", name]) for name in TABLES}
+    keys = {dg.AssetKey(["market_data", name]) for name in TABLES} | {dg.AssetKey(INDICATORS)}
     for name in ("ingest", "backfill", "restate", "fills", "daily"):
         assert not keys & set(defs.resolve_job_def(name).asset_layer.executable_asset_keys), name
     job = defs.resolve_job_def("intraday_history")
