@@ -31,6 +31,7 @@ from domain.market_data.membership import members_by_session
 from domain.market_data.reference import actions_of
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
+from orchestration.base.inputs import ACTIONS, INSTRUMENTS, MEMBERSHIP
 from orchestration.base.metadata import HISTORY, lake_assets, png_metadata, spec
 from orchestration.base.ops import all_bookings, desk_rules, ops_store
 from orchestration.base.settings import Settings
@@ -123,11 +124,11 @@ def book_assets(
         outs=OUTS,
         ins={
             "bars": dg.AssetIn(["market_data", "adjusted_bars"]),
-            "instruments": dg.AssetIn(["market_data", "instruments"]),
+            "instruments": INSTRUMENTS,
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "venue_reports": dg.AssetIn(["trade_execution", "venue_reports"], metadata=HISTORY),
-            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
-            "membership": dg.AssetIn(["market_data", "index_membership"]),
+            "actions": ACTIONS,
+            "membership": MEMBERSHIP,
         },
         months=months,
         # One run of the book at a time: a month opens with what the one before closed with.

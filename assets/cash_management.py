@@ -26,6 +26,7 @@ from domain.trade_execution.differences import broker_findings
 from domain.trade_execution.reconcile import BrokerStatement, session_differences
 from ops_store.records import ReportRow
 from ops_store.store import OpsStore
+from orchestration.base.inputs import BARS_SO_FAR
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.ops import all_bookings, ops_store
 from orchestration.base.settings import Settings
@@ -125,7 +126,7 @@ def cash_management_assets(
         "14", "breaks", primary_key=["break_id"], kinds={"sqlite"}, months=months, tier="report",
         ins={
             "trades": dg.AssetIn(["trade_execution", "trades"], metadata=HISTORY),
-            "bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY),
+            "bars": BARS_SO_FAR,
         },
         description="One row is one break between bank or broker and our books, with its owner and "
         "its age; filed under the month in which it was opened. Grain: break. Units: cents, "

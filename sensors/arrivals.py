@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import msgspec
@@ -20,14 +19,19 @@ from domain.market_data.normalise import read_lines, read_rows
 from orchestration.base.market import desk_of
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings
-from orchestration.jobs import DAILY, RESTATE
+from sensors.cursors import (
+    CHANGED,
+    SETTLED_S,
+    WAITING,
+    arrival_sensor,
+    cursor_text,
+    read_cursor,
+    skip,
+)
 from sensors.incidents import open_incident
 from sensors.restatements import run_request
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, RawDrop, vendor_drops
 
-INTERVAL_S = 30
-# A file whose last change is younger than this may still be being written.
-SETTLED_S = 5.0
 KIND = "vendor_file_unusable"
 NAMES = (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
 
@@ -49,12 +53,9 @@ class Cursor(msgspec.Struct, frozen=True):
 def arrivals(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor; its cursor holds all that it knows of the files."""
 
-    @dg.sensor(
-        name="arrivals",
-        jobs=[DAILY, RESTATE],
-        minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes in the vendor's new file: `daily` when it only adds to the newest "
+    @arrival_sensor(
+        "arrivals",
+        "Takes in the vendor's new file: `daily` when it only adds to the newest "
         "month, `restate` from the first month that it changes otherwise.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -64,7 +65,7 @@ def arrivals(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(
                 "The embedded data never arrives: QUANTIVISTA_VENDOR_DIR is unset."
             )
-        cursor = msgspec.json.decode(context.cursor or "{}", type=Cursor)
+        cursor = read_cursor(context, Cursor)
         look = look_at(settings.vendor_dir)
         absent = [name for name in NAMES if name not in look]
         if absent:
@@ -72,16 +73,16 @@ def arrivals(settings: Settings) -> dg.SensorDefinition:
         if look == cursor.handled:
             return dg.SkipReason("No new file.")
         if look != cursor.looked or is_young(look):
-            return _skip("A file is being written: the next tick looks again.", cursor, looked=look)
+            return skip(WAITING, cursor, looked=look)
         try:
             drops = vendor_drops(settings.vendor_dir)
             if look_at(settings.vendor_dir) != look:
-                return _skip("A file changed while it was read.", cursor)
+                return skip(CHANGED, cursor)
             return _asked(context, settings, msgspec.structs.replace(cursor, handled=look), drops)
         except SourceError as error:
             if look_at(settings.vendor_dir) != look:
-                return _skip("A file changed while it was read.", cursor)
-            return _skip(refused(settings, error), cursor, handled=look)
+                return skip(CHANGED, cursor)
+            return skip(refused(settings, error), cursor, handled=look)
 
     return sensor
 
@@ -132,12 +133,12 @@ def _asked(
     months = monthly(settings).get_partition_keys()
     before = cursor.sha256 or _ingested(settings)
     if found == before:
-        return _skip("The files are those that were taken in last.", cursor, sha256=found)
+        return skip("The files are those that were taken in last.", cursor, sha256=found)
     read_symbols(symbols.data)
     store = DropStore(settings.drops_root)
     changed = _first_changed(bars, before.get(EMBEDDED_BARS), store, months)
     if changed is None and before.get(EMBEDDED_SYMBOLS) == symbols.sha256:
-        return _skip("What changed lies outside the months until now.", cursor)
+        return skip("What changed lies outside the months until now.", cursor)
     # Kept now, so that the next file can be compared even if this one's run never reads it.
     for drop in drops:
         store.put(drop)
@@ -152,7 +153,7 @@ def _asked(
     asked = msgspec.structs.replace(
         cursor, sha256=found, arrivals=cursor.arrivals + 1, first_month=start
     )
-    return dg.SensorResult(run_requests=[request], cursor=_text(asked))
+    return dg.SensorResult(run_requests=[request], cursor=cursor_text(asked))
 
 
 def _first_changed(
@@ -173,13 +174,3 @@ def _first_changed(
 def _ingested(settings: Settings) -> dict[str, str]:
     desk = desk_of(settings)
     return {row.name: row.sha256 for row in desk.receipts(desk.vendor.name).rows()}
-
-
-def _skip(reason: str, cursor: Cursor, **changes: Any) -> dg.SensorResult:
-    return dg.SensorResult(
-        skip_reason=reason, cursor=_text(msgspec.structs.replace(cursor, **changes))
-    )
-
-
-def _text(cursor: Cursor) -> str:
-    return msgspec.json.encode(cursor).decode()

@@ -19,7 +19,7 @@ from sensors import arrivals as module
 from sensors.arrivals import arrivals
 from sensors.restatements import SHA256_TAG, WHY_TAG
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
-from tests.orchestration.chain import MONTHS, run, write_vendor_files
+from tests.orchestration.chain import MONTHS, run
 
 MARCH_16 = dt.date(2010, 3, 16)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -70,17 +70,6 @@ def age(path, seconds=60.0):
     """Make a file look as if its last change were some time ago."""
     changed = time.time() - seconds
     os.utime(path, (changed, changed))
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    """A vendor's files, and the lake that holds all that they say."""
-    root = tmp_path_factory.mktemp("history")
-    settings = Settings(
-        home=root / "home", vendor_dir=write_vendor_files(root / "vendor", every=10_000)
-    )
-    assert run(settings, [(MONTHS[0], MONTHS[-1])]).success
-    return root
 
 
 @pytest.fixture
