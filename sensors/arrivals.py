@@ -13,7 +13,6 @@ import msgspec
 from contracts.envelope import digest
 from contracts.errors import SourceError
 from domain.market_data.changes import first_changed_month
-from domain.market_data.deliveries import require_delivery
 from domain.market_data.instruments import read_symbols
 from domain.market_data.normalise import read_lines, read_rows
 from orchestration.base.market import desk_of
@@ -30,9 +29,13 @@ from sensors.cursors import (
 )
 from sensors.incidents import open_incident
 from sensors.restatements import run_request
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, RawDrop, vendor_drops
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, RawDrop, vendor_drops
+from sources.market_data.acceptances import as_allowed, how_to_accept
+from sources.market_data.desk import Desk
+from sources.market_data.refusals import require_vendor_bars
 
 KIND = "vendor_file_unusable"
+ACCEPTED = "accepted by a person"
 NAMES = (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
 
 # Size and time of last change of each file: what can be known of it without reading it.
@@ -66,7 +69,7 @@ def arrivals(settings: Settings) -> dg.SensorDefinition:
                 "The embedded data never arrives: QUANTIVISTA_VENDOR_DIR is unset."
             )
         cursor = read_cursor(context, Cursor)
-        look = look_at(settings.vendor_dir)
+        look = _look(settings, settings.vendor_dir)
         absent = [name for name in NAMES if name not in look]
         if absent:
             return dg.SkipReason(f"{settings.vendor_dir} has no {', no '.join(absent)}.")
@@ -76,15 +79,22 @@ def arrivals(settings: Settings) -> dg.SensorDefinition:
             return skip(WAITING, cursor, looked=look)
         try:
             drops = vendor_drops(settings.vendor_dir)
-            if look_at(settings.vendor_dir) != look:
+            if _look(settings, settings.vendor_dir) != look:
                 return skip(CHANGED, cursor)
             return _asked(context, settings, msgspec.structs.replace(cursor, handled=look), drops)
         except SourceError as error:
-            if look_at(settings.vendor_dir) != look:
+            if _look(settings, settings.vendor_dir) != look:
                 return skip(CHANGED, cursor)
             return skip(refused(settings, error), cursor, handled=look)
 
     return sensor
+
+
+def _look(settings: Settings, directory: Path) -> Look:
+    """Return the files' look; a refused file that a person has accepted since looks different."""
+    desk = desk_of(settings)
+    accepted = len(desk.acceptances(desk.vendor.name).rows())
+    return look_at(directory) | ({ACCEPTED: (accepted, 0)} if accepted else {})
 
 
 def look_at(directory: Path) -> Look:
@@ -106,13 +116,16 @@ def is_young(look: Look) -> bool:
 
 def refused(settings: Settings, error: SourceError) -> str:
     """Open an incident for files that cannot be used, and return why no run starts."""
-    hashes = [f"{name} {_sha256(Path(str(settings.vendor_dir)) / name)}" for name in NAMES]
+    directory = Path(str(settings.vendor_dir))
+    hashes = [f"{name} {_sha256(directory / name)}" for name in NAMES]
+    how = how_to_accept(error.rule, directory.name, _sha256(directory / EMBEDDED_BARS))
     incident = open_incident(
         settings, kind=KIND, subject=str(settings.vendor_dir),
-        detail=f"{error.message}\n{error.remedy}\n" + "\n".join(hashes),
+        detail=f"{error.message}\n{error.remedy}\n" + "\n".join([*hashes, how.strip()]),
     )  # fmt: skip
     return (
         f"Incident {incident.incident_id[:12]}: {error.message} No run starts until it is mended."
+        f"{how}"
     )
 
 
@@ -135,8 +148,9 @@ def _asked(
     if found == before:
         return skip("The files are those that were taken in last.", cursor, sha256=found)
     read_symbols(symbols.data)
-    store = DropStore(settings.drops_root)
-    changed = _first_changed(bars, before.get(EMBEDDED_BARS), store, months)
+    desk = desk_of(settings)
+    store = desk.store
+    changed = _first_changed(bars, before.get(EMBEDDED_BARS), desk, months)
     if changed is None and before.get(EMBEDDED_SYMBOLS) == symbols.sha256:
         return skip("What changed lies outside the months until now.", cursor)
     # Kept now, so that the next file can be compared even if this one's run never reads it.
@@ -157,17 +171,17 @@ def _asked(
 
 
 def _first_changed(
-    bars: RawDrop, before: str | None, store: DropStore, months: Sequence[str]
+    bars: RawDrop, before: str | None, desk: Desk, months: Sequence[str]
 ) -> str | None:
     if before == bars.sha256:
         return None
-    kept = None
-    if before is not None and store.path_of(before).exists():
-        kept = store.get(before)
+    kept, source = None, desk.vendor.name
+    if before is not None and desk.store.path_of(before).exists():
+        kept = desk.kept(source, bars.name, before).data
+    allowed = desk.acceptances(source).allowed(bars.sha256)
     old = None if kept is None else read_lines(kept)
-    changed = first_changed_month(read_lines(bars.data), old, months)
-    rows_before = None if kept is None else read_rows(kept)
-    require_delivery(bars.data, read_rows(bars.data), rows_before)
+    changed = first_changed_month(read_lines(as_allowed(bars, allowed).data), old, months)
+    require_vendor_bars(bars, allowed, None if kept is None else read_rows(kept))
     return changed
 
 

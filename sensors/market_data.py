@@ -62,13 +62,13 @@ def market_data(settings: Settings) -> dg.SensorDefinition:
         if not watched:
             return dg.SkipReason("No source of the daily bars is a directory: see `[bars] daily`.")
         cursor = read_cursor(context, Cursor)
-        looks, newest_ns = look_at(watched)
+        looks, newest_ns = look_at(watched, desk)
         if looks == cursor.handled:
             return dg.SkipReason("No new file.")
         if looks != cursor.looked or 0 <= time.time() - newest_ns / 1e9 < SETTLED_S:
             return skip(WAITING, cursor, looked=looks)
         refused = _take_in(settings, desk, watched)
-        if look_at(watched)[0] != looks:
+        if look_at(watched, desk)[0] != looks:
             return skip(CHANGED, cursor)
         _tell(settings, refused)
         return _asked(context, settings, desk, msgspec.structs.replace(cursor, handled=looks))
@@ -82,8 +82,11 @@ def watched_directories(desk: Desk) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path is not None}
 
 
-def look_at(watched: Mapping[str, Path]) -> tuple[dict[str, str], int]:
-    """Return what can be known of each directory without reading a file, and its last change."""
+def look_at(watched: Mapping[str, Path], desk: Desk) -> tuple[dict[str, str], int]:
+    """Return what can be known of each directory without reading a file, and its last change.
+
+    A refused file that a person has accepted since is a change, too.
+    """
     looks, newest_ns = {}, 0
     for name, root in watched.items():
         seen = []
@@ -95,7 +98,8 @@ def look_at(watched: Mapping[str, Path]) -> tuple[dict[str, str], int]:
             if path.is_file():
                 seen.append((str(path.relative_to(root)), status.st_size, status.st_mtime_ns))
                 newest_ns = max(newest_ns, status.st_mtime_ns)
-        looks[name] = digest(seen)
+        accepted = len(desk.acceptances(name).rows())
+        looks[name] = digest((seen, accepted) if accepted else seen)
     return looks, newest_ns
 
 

@@ -63,6 +63,7 @@ class Action(enum.StrEnum):
     KILL_SWITCH_ENGAGE = "kill_switch_engage"
     KILL_SWITCH_RELEASE = "kill_switch_release"
     INCIDENT_CLOSE = "incident_close"
+    DELIVERY_ACCEPT = "delivery_accept"
     LIMIT_CHANGE = "limit_change"
     RULE_CHANGE = "rule_change"
     PRE_CLEARANCE = "pre_clearance"
@@ -107,6 +108,8 @@ PERMISSIONS: Mapping[Action, Permission] = MappingProxyType(
         Action.KILL_SWITCH_ENGAGE: _permission(_DESK | {_R.ADMIN, _R.SERVICE}),
         Action.KILL_SWITCH_RELEASE: _permission(_DESK, {_R.RISK, _R.PM}),
         Action.INCIDENT_CLOSE: _permission(_DESK | {_R.ADMIN}),
+        # Prices decide what is traded and what it is worth: whoever trades does not vouch for them.
+        Action.DELIVERY_ACCEPT: _permission({_R.RISK, _R.OPERATIONS}),
         Action.LIMIT_CHANGE: _permission({_R.PM, _R.RISK}, {_R.RISK, _R.ADMIN}),
         Action.RULE_CHANGE: _permission({_R.PM, _R.RISK}, {_R.RISK, _R.ADMIN}),
         Action.PRE_CLEARANCE: _permission(_EVERYONE - {_R.SERVICE}, {_R.RISK}),
