@@ -126,7 +126,9 @@ def market_data_assets(
     def adjusted_bars(
         context: dg.AssetExecutionContext, bars: pl.DataFrame, actions: pl.DataFrame
     ) -> pl.DataFrame:
-        adjusted = with_gaps(forward_adjusted(bars, actions_of(actions)), settings.sessions())
+        closes_ns = {entry.session: entry.close_ns for entry in settings.session_times()}
+        known = forward_adjusted(bars, actions_of(actions), closes_ns=closes_ns)
+        adjusted = with_gaps(known, settings.sessions())
         digested = with_history_digest(adjusted, ["event_id", "factor"])
         return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 
