@@ -76,9 +76,13 @@ OUTS = {
         "price is older. Grain: instrument, session. Units: shares, cents. Consumers: 07, 09.",
     ),
     "adjustments": spec(
-        "07", "adjustments", primary_key=["session", "instrument_id", "cause"], kinds={"polars"},
+        "07", "adjustments", kinds={"polars"},
+        # A company can pay two dividends, or split twice, on one day.
+        primary_key=[
+            "session", "instrument_id", "cause", "quantity_before", "cash_minor", "source"
+        ],
         description="One row is a change of a holding that is no trade: a split, a spin-off, a "
-        "distribution, a close-out because data ended. Grain: session, instrument, cause. "
+        "distribution, a close-out because data ended. Grain: session, instrument, action. "
         "Consumers: 09, 14.",
     ),
     "equity": spec(
