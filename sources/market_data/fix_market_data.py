@@ -19,6 +19,7 @@ import msgspec
 import quickfix as fix
 
 from contracts.errors import SourceError
+from contracts.hosts import require_private_line
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import SaleConditions
 from sources.file_drops import RawDrop, make_drop
@@ -64,6 +65,8 @@ class FixMarketData(
             When the password's variable is not set.
         SourceError
             When an identity holds what would forge other settings.
+        ConfigurationError
+            When the password would go over a network without TLS.
         """
         for text in (self.host, self.sender_comp_id, self.target_comp_id):
             if not text or not text.isprintable() or "=" in text:
@@ -71,6 +74,9 @@ class FixMarketData(
                     f"{text!r} is no identity of a FIX session.", remedy="write it without '='"
                 )
         password = read_secret(name, self.key_env, environ) if self.key_env else ""
+        require_private_line(
+            self.host, has_password=bool(password), has_tls=self.tls_ca_file is not None
+        )
         return FixMarketDataSource(name, self, password)
 
 
