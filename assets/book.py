@@ -31,6 +31,7 @@ from domain.market_data.membership import members_by_session
 from domain.market_data.reference import actions_of
 from domain.reporting.charts import exposure, to_png
 from io_managers.lake import Lake
+from orchestration.base.inputs import ACTIONS, INSTRUMENTS, MEMBERSHIP
 from orchestration.base.metadata import HISTORY, lake_assets, png_metadata, spec
 from orchestration.base.ops import all_bookings, desk_rules, ops_store
 from orchestration.base.settings import Settings
@@ -75,9 +76,13 @@ OUTS = {
         "price is older. Grain: instrument, session. Units: shares, cents. Consumers: 07, 09.",
     ),
     "adjustments": spec(
-        "07", "adjustments", primary_key=["session", "instrument_id", "cause"], kinds={"polars"},
+        "07", "adjustments", kinds={"polars"},
+        # A company can pay two dividends, or split twice, on one day.
+        primary_key=[
+            "session", "instrument_id", "cause", "quantity_before", "cash_minor", "source"
+        ],
         description="One row is a change of a holding that is no trade: a split, a spin-off, a "
-        "distribution, a close-out because data ended. Grain: session, instrument, cause. "
+        "distribution, a close-out because data ended. Grain: session, instrument, action. "
         "Consumers: 09, 14.",
     ),
     "equity": spec(
@@ -123,11 +128,11 @@ def book_assets(
         outs=OUTS,
         ins={
             "bars": dg.AssetIn(["market_data", "adjusted_bars"]),
-            "instruments": dg.AssetIn(["market_data", "instruments"]),
+            "instruments": INSTRUMENTS,
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "venue_reports": dg.AssetIn(["trade_execution", "venue_reports"], metadata=HISTORY),
-            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
-            "membership": dg.AssetIn(["market_data", "index_membership"]),
+            "actions": ACTIONS,
+            "membership": MEMBERSHIP,
         },
         months=months,
         # One run of the book at a time: a month opens with what the one before closed with.

@@ -21,11 +21,13 @@ from domain.cash_management.tables import (
     reconciliation_frame,
     trial_balance_frame,
 )
+from domain.cash_management.transfers import Booking
 from domain.identity import with_event_ids
 from domain.trade_execution.differences import broker_findings
 from domain.trade_execution.reconcile import BrokerStatement, session_differences
 from ops_store.records import ReportRow
 from ops_store.store import OpsStore
+from orchestration.base.inputs import BARS_SO_FAR
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.ops import all_bookings, ops_store
 from orchestration.base.settings import Settings
@@ -64,8 +66,9 @@ def cash_management_assets(
             every = months.get_partition_keys()
             reports = venue_reports_frame(reports_upto(store, venue_reports), every)
             day = until - dt.timedelta(days=1)
-            book_live(store, settings, policy, cash_entries, reports, day)
-            return bookings_frame(all_bookings(store), keys)
+            before = book_live(store, settings, policy, cash_entries, reports, day)
+            new = all_bookings(store, before[-1].sequence if before else 0)
+            return bookings_frame([*before, *new], keys)
 
     @lake_asset(
         "14", "trial_balance", primary_key=["month", "account_id"], kinds={"polars"},
@@ -97,18 +100,15 @@ def cash_management_assets(
         ins={
             "equity": dg.AssetIn(["portfolio_management", "equity"]),
             "trades": dg.AssetIn(["trade_execution", "trades"]),
-            "ledger": dg.AssetIn(["cash_management", "ledger"]),
         },
+        # Its rows are a copy; what is compared is the store itself.
+        deps=[["cash_management", "ledger"]],
         description="One row is one session that a broker executed: whether book, live ledger and "
         "broker agree on its cash to the cent. Grain: session. Units: cents. Consumers: 09.",
     )  # fmt: skip
     def reconciliation(
-        context: dg.AssetExecutionContext,
-        equity: pl.DataFrame,
-        trades: pl.DataFrame,
-        ledger: pl.DataFrame,
+        context: dg.AssetExecutionContext, equity: pl.DataFrame, trades: pl.DataFrame
     ) -> pl.DataFrame:
-        del ledger  # its rows are a copy; what is compared is the store itself
         keys = list(context.partition_keys)
         with ops_store(settings) as store:
             bookings = list(all_bookings(store)) if store is not None else []
@@ -125,7 +125,7 @@ def cash_management_assets(
         "14", "breaks", primary_key=["break_id"], kinds={"sqlite"}, months=months, tier="report",
         ins={
             "trades": dg.AssetIn(["trade_execution", "trades"], metadata=HISTORY),
-            "bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY),
+            "bars": BARS_SO_FAR,
         },
         description="One row is one break between bank or broker and our books, with its owner and "
         "its age; filed under the month in which it was opened. Grain: break. Units: cents, "
@@ -189,8 +189,10 @@ def book_live(
     cash_entries: pl.DataFrame,
     venue_reports: pl.DataFrame,
     until: dt.date,
-) -> None:
+) -> list[Booking]:
     """Book in the live ledger what reports and corporate actions have moved; none of it twice.
+
+    Returns what the ledger held before.
 
     Parameters
     ----------
@@ -208,9 +210,10 @@ def book_live(
     until : date
         The last day of which ``cash_entries`` speaks.
     """
+    before = list(all_bookings(store))
     opening = store.opening(book=settings.book)
     if opening is None:
-        return
+        return before
     issued = [event for event in store.issued(book=settings.book) if event.delta_qty]
     booked = store.find_transfers({event.cash_reservation_id for event in issued})
     reservations = reservations_of(issued, booked, policy.currency)
@@ -222,7 +225,8 @@ def book_live(
     until_ns = max((at_ns for day, at_ns in opens_ns.items() if day <= until), default=0)
     store.create_accounts(accounts)
     groups = (
-        *restated(entries, all_bookings(store), until_ns),
+        *restated(entries, before, until_ns),
         *settlements(reports, reservations, policy.currency),
     )
     store.settle(groups, currency=policy.currency)
+    return before

@@ -9,15 +9,12 @@ from domain.market_data.vendor_reconciliation import (
     against_each,
     switches,
 )
+from orchestration.base.inputs import ACTIONS, BARS_SO_FAR, SPELLS
 from orchestration.base.market import desk_of
-from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, spec
+from orchestration.base.metadata import lake_asset, lake_assets, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.market_data.daily import bars_by_source
-
-BARS = dg.AssetIn(["market_data", "bars"], metadata=HISTORY)
-ACTIONS = dg.AssetIn(["market_data", "corporate_actions"])
-SPELLS = dg.AssetIn(["market_data", "symbol_spells"])
 
 
 def data_quality_assets(
@@ -28,7 +25,8 @@ def data_quality_assets(
 
     @lake_asset(
         "01", "series_findings", primary_key=["instrument_id", "session", "rule"],
-        kinds={"polars"}, months=months, tier="report", ins={"bars": BARS, "actions": ACTIONS},
+        kinds={"polars"}, months=months, tier="report",
+        ins={"bars": BARS_SO_FAR, "actions": ACTIONS},
         description="One row is what a rule on series says of one bar, or of one that is missing: "
         "a jump, a split that nobody told of, a stale repeat, another source. Grain: instrument, "
         "session, rule. Consumers: operations.",

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from domain.market_data.intraday import tables
+from domain.market_data.sessions import SessionTimes
 from orchestration.base.metadata import lake_asset, lake_assets, spec
 from orchestration.base.partitions import SESSION_COLUMN
 from orchestration.base.settings import Settings
@@ -98,14 +99,17 @@ def intraday_market_data_assets(
 
 def _came(settings: Settings, store: DropStore, days: list[dt.date]) -> Iterator[Came]:
     sources = session_sources(read_sources(settings.sources_file), os.environ)
+    beside = dt.timedelta(days=1)
     trading = {
-        calendar: set(settings.sessions_between(min(days), max(days), calendar))
+        calendar: settings.times_between(min(days) - beside, max(days) + beside, calendar)
         for calendar in {source.calendar for source in sources.values()}
     }
+
+    def times(calendar: str | None, first: dt.date, last: dt.date) -> list[SessionTimes]:
+        return [entry for entry in trading[calendar] if first <= entry.session <= last]
+
     for day in days:
-        yield from session_drops(
-            sources, store, day, lambda calendar, asked: asked in trading[calendar]
-        )
+        yield from session_drops(sources, store, day, times)
 
 
 def _read(came: Iterator[Came]) -> _Tables:

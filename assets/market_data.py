@@ -14,8 +14,9 @@ from domain.market_data.normalise import Normalised
 from domain.market_data.reference import actions_of, with_permanent_ids
 from domain.market_data.series_rules import with_series_rules
 from domain.reporting.charts import bars_per_session, quarantine_by_reason, to_png
+from orchestration.base.inputs import ACTIONS, BARS_SO_FAR, SPELLS
 from orchestration.base.market import desk_of
-from orchestration.base.metadata import HISTORY, lake_asset, lake_assets, png_metadata, spec
+from orchestration.base.metadata import lake_asset, lake_assets, png_metadata, spec
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.market_data.daily import known_at
@@ -82,8 +83,8 @@ def market_data_assets(
         "daily_bars",
         outs=outs,
         ins={
-            "spells": dg.AssetIn(["market_data", "symbol_spells"]),
-            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+            "spells": SPELLS,
+            "actions": ACTIONS,
         },
         deps=[["market_data", "vendor_drops"]],
         months=months,
@@ -117,15 +118,17 @@ def market_data_assets(
         "action never changes a past row. `event_id` is the bar's; `history_digest` chains "
         "all bars up to it. Grain: instrument, session. Consumers: 03, 04, 06, 07.",
         ins={
-            "bars": dg.AssetIn(["market_data", "bars"], metadata=HISTORY),
-            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+            "bars": BARS_SO_FAR,
+            "actions": ACTIONS,
         },
         months=months,
     )  # fmt: skip
     def adjusted_bars(
         context: dg.AssetExecutionContext, bars: pl.DataFrame, actions: pl.DataFrame
     ) -> pl.DataFrame:
-        adjusted = with_gaps(forward_adjusted(bars, actions_of(actions)), settings.sessions())
+        closes_ns = {entry.session: entry.close_ns for entry in settings.session_times()}
+        known = forward_adjusted(bars, actions_of(actions), closes_ns=closes_ns)
+        adjusted = with_gaps(known, settings.sessions())
         digested = with_history_digest(adjusted, ["event_id", "factor"])
         return digested.filter(pl.col(MONTH_COLUMN).is_in(list(context.partition_keys)))
 

@@ -7,14 +7,13 @@ from domain.identity import with_event_ids
 from domain.market_data.membership import universe_of
 from domain.portfolio_management.attribution import attribute
 from domain.portfolio_management.benchmark import equal_weight_benchmark
+from orchestration.base.inputs import ADJUSTED_BARS_SO_FAR, INSTRUMENTS, MEMBERSHIP
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 
 LOGIC_VERSION = "attribution-1"
 EFFECTS = ("allocation", "selection", "interaction", "cost", "residual")
-MEMBERSHIP = dg.AssetIn(["market_data", "index_membership"])
-HISTORY_OF_BARS = dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)
 
 
 def portfolio_management_assets(
@@ -24,7 +23,7 @@ def portfolio_management_assets(
 
     @lake_asset(
         "07", "benchmark", primary_key=["session"], kinds={"polars"}, months=months,
-        ins={"bars": HISTORY_OF_BARS, "membership": MEMBERSHIP},
+        ins={"bars": ADJUSTED_BARS_SO_FAR, "membership": MEMBERSHIP},
         description="One row is the equal-weight, point-in-time benchmark at a session's close, "
         "before costs. Grain: session. Units: level from 1, fractions. Consumers: 07, 09.",
     )  # fmt: skip
@@ -39,8 +38,8 @@ def portfolio_management_assets(
         "07", "performance_attribution", primary_key=["month", "level", "name"], kinds={"polars"},
         months=months, event="PerformanceAttributionEvent",
         ins={
-            "bars": HISTORY_OF_BARS,
-            "instruments": dg.AssetIn(["market_data", "instruments"]),
+            "bars": ADJUSTED_BARS_SO_FAR,
+            "instruments": INSTRUMENTS,
             "membership": MEMBERSHIP,
             "states": dg.AssetIn(["portfolio_management", "book_states"]),
             "benchmark": dg.AssetIn(["portfolio_management", "benchmark"], metadata=HISTORY),

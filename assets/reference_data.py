@@ -6,16 +6,13 @@ import polars as pl
 from domain.market_data.instruments import instrument_master
 from domain.market_data.membership import MEMBERSHIP_SCHEMA, universe_coverage, universe_of
 from domain.market_data.reference_tables import numbered
+from orchestration.base.inputs import BARS_SO_FAR, MEMBERSHIP, SPELLS
 from orchestration.base.market import desk_of
-from orchestration.base.metadata import HISTORY, lake_asset
+from orchestration.base.metadata import lake_asset
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 from sources.reference_data.reading import QUARANTINE
 from sources.reference_data.reference import Reference, read_reference
-
-BARS = dg.AssetIn(["market_data", "bars"], metadata=HISTORY)
-SPELLS = dg.AssetIn(["market_data", "symbol_spells"])
-MEMBERSHIP = dg.AssetIn(["market_data", "index_membership"])
 
 
 def reference_data_assets(
@@ -82,7 +79,7 @@ def reference_data_assets(
 
     @lake_asset(
         "01", "universe", primary_key=["session"], kinds={"polars"}, months=months, tier="report",
-        ins={"bars": BARS, "membership": MEMBERSHIP},
+        ins={"bars": BARS_SO_FAR, "membership": MEMBERSHIP},
         description="One row is how many members of the index had data at a session's close and "
         "how many had none; without an index, how many instruments were quoted. Grain: session. "
         "Consumers: 09.",

@@ -17,6 +17,7 @@ from domain.reporting.months import (
 from domain.reporting.report import render_report
 from io_managers.canonical import canonical_hash
 from io_managers.reports import ReportStore
+from orchestration.base.inputs import ADJUSTED_BARS_SO_FAR, INSTRUMENTS, MEMBERSHIP
 from orchestration.base.metadata import HISTORY, lake_asset
 from orchestration.base.settings import Settings
 
@@ -37,9 +38,9 @@ def reporting_assets(
         months=months, event="ComprehensiveReportGeneratedEvent",
         ins=monthly_tables
         | {
-            "bars": dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY),
-            "instruments": dg.AssetIn(["market_data", "instruments"]),
-            "membership": dg.AssetIn(["market_data", "index_membership"]),
+            "bars": ADJUSTED_BARS_SO_FAR,
+            "instruments": INSTRUMENTS,
+            "membership": MEMBERSHIP,
         },
         description="One row is one month's report, a self-contained HTML file named by its "
         "month, with its SHA-256 and the hashes of what it shows. Grain: month. Consumers: "

@@ -29,6 +29,7 @@ from io_managers.lake import Lake
 from io_managers.verdicts import DECISIONS, STATES, Judge
 from ops_store.records import Attestation, BookOpening, CashPlan, IssueRequest
 from ops_store.store import OpsStore
+from orchestration.base.inputs import ACTIONS
 from orchestration.base.metadata import lake_asset
 from orchestration.base.ops import all_bookings, clock_of, desk_rules, ops_store
 from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG
@@ -79,7 +80,7 @@ def trade_execution_assets(
             "signals": dg.AssetIn(["trading_decision", "signals"]),
             "evaluations": dg.AssetIn(["market_prediction", "evaluations"]),
             "verdicts": dg.AssetIn(["compliance", "verdicts"]),
-            "actions": dg.AssetIn(["market_data", "corporate_actions"]),
+            "actions": ACTIONS,
         },
         # The live ledger must know all earlier fills before it reserves anew.
         deps=[["cash_management", "ledger"]],

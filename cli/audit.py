@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zipfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -22,6 +22,7 @@ from domain.compliance.audit_export import Export, files_of, lines
 from domain.compliance.audit_verify import verify
 from domain.compliance.people import Action
 from ops_store.signing_key import PUBLIC_KEY_FILE, public_pem, read_public_key, signing_key
+from ops_store.store import OpsStore
 from orchestration.base.ops import clock_of, incident_store, ops_store
 from orchestration.base.settings import Settings, read_settings
 
@@ -173,14 +174,18 @@ def prune(
     before_ns = _midnight_ns(before)
     with acting(settings, as_) as (store, by):
         if not approval:
-            asked = store.request_approval(
-                Action.AUDIT_PRUNE, {"before_ns": before_ns}, subject=before, by=by, reason=reason
-            )
-            console.print(f"Asked as {asked.approval_id[:ID_CHARS]}: a second person approves it.")
+            _ask(store, Action.AUDIT_PRUNE, {"before_ns": before_ns}, before, by, reason)
             return
         key = signing_key(key_directory(settings))
         count = store.prune_audit(before_ns, store.approval_id(approval), key=key, by=by)
     console.print(f"{count:,} entries are gone; a signed anchor stands for them.")
+
+
+def _ask(
+    store: OpsStore, action: Action, payload: dict[str, Any], subject: str, by: str, reason: str
+) -> None:
+    asked = store.request_approval(action, payload, subject=subject, by=by, reason=reason)
+    console.print(f"Asked as {asked.approval_id[:ID_CHARS]}: a second person approves it.")
 
 
 def _midnight_ns(day: str) -> int:
@@ -224,10 +229,7 @@ def release(
     """Release a legal hold: first asks for an approval, then needs it."""
     with acting(read_settings(), as_) as (store, by):
         if not approval:
-            asked = store.request_approval(
-                Action.LEGAL_HOLD_RELEASE, {"hold": name}, subject=name, by=by, reason=reason
-            )
-            console.print(f"Asked as {asked.approval_id[:ID_CHARS]}: a second person approves it.")
+            _ask(store, Action.LEGAL_HOLD_RELEASE, {"hold": name}, name, by, reason)
             return
         store.release_hold(name, store.approval_id(approval), by=by)
     console.print(f"Hold {name} is released.", markup=False)

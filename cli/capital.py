@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -91,10 +93,7 @@ def pay(
     as_: As = "",
 ) -> None:
     """Post an approved withdrawal; the book is without it from the next session's open on."""
-    settings = read_settings()
-    with acting(settings, as_) as (store, by):
-        request = _requested(store, withdrawal)
-        at = _settling(settings, request, "paid")
+    with _settled(withdrawal, as_, "paid") as (store, by, request, at):
         store.pay_withdrawal(request, store.approval_id(approval), at, by=by)
     console.print(f"Paid {request.id[:ID_CHARS]}; it leaves with the next session's open.")
 
@@ -135,13 +134,21 @@ def cancel(
     as_: As = "",
 ) -> None:
     """Release what was reserved for a withdrawal that is not to be paid."""
+    with _settled(withdrawal, as_, "cancelled") as (store, by, request, at):
+        store.human_action(Action.WITHDRAWAL, request.id, {"cancelled": request.id}, by=by)
+        store.carry_out(CashPlan((), release(at, reservation=request), {}))
+    console.print(f"Released {request.id[:ID_CHARS]}.")
+
+
+@contextmanager
+def _settled(
+    withdrawal: str, as_: str, how: str
+) -> Iterator[tuple[OpsStore, str, Transfer, Occasion]]:
+    """Yield the store, who acts, the withdrawal, and the occasion on which it is settled."""
     settings = read_settings()
     with acting(settings, as_) as (store, by):
         request = _requested(store, withdrawal)
-        store.human_action(Action.WITHDRAWAL, request.id, {"cancelled": request.id}, by=by)
-        at = _settling(settings, request, "cancelled")
-        store.carry_out(CashPlan((), release(at, reservation=request), {}))
-    console.print(f"Released {request.id[:ID_CHARS]}.")
+        yield store, by, request, _settling(settings, request, how)
 
 
 def _occasion(
@@ -171,16 +178,22 @@ def _next_open_ns(settings: Settings) -> int:
     return next(entry.open_ns for entry in settings.session_times() if entry.open_ns >= now_ns)
 
 
-def _minor(amount: str, currency: str) -> int:
+def minor_units(amount: str, currency: str) -> int:
+    """Return an amount as it was typed in minor units, exactly."""
     try:
         units = Decimal(amount)
     except ArithmeticError as error:
         raise ConfigurationError(
             f"{amount!r} is no amount.", remedy="write e.g. 250000.00"
         ) from error
-    if not units.is_finite() or units <= 0:
-        raise ConfigurationError(f"{amount} is nothing to move.", remedy="pass an amount above 0")
     return Money(units, currency).exact_minor_units
+
+
+def _minor(amount: str, currency: str) -> int:
+    found = minor_units(amount, currency)
+    if found <= 0:
+        raise ConfigurationError(f"{amount} is nothing to move.", remedy="pass an amount above 0")
+    return found
 
 
 def _said(amount: str, reference: str) -> dict[str, str]:

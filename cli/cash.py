@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Annotated
 
 import polars as pl
@@ -11,12 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import capital, statements
+from cli.capital import minor_units
 from contracts.clock import datetime_ns
 from contracts.errors import DisagreementError
+from domain.book.policy import BookPolicy
 from domain.cash_management.balances import trial_balance
 from domain.cash_management.chart import CASH, account_in
-from domain.cash_management.forecast import ExpectedFlow, TargetBand, proposals
+from domain.cash_management.forecast import TargetBand, flows_of, proposals
 from domain.cash_management.forecast import forecast as project
+from domain.cash_management.tables import LOOK_BACK, open_settlements
 from domain.cash_management.transfers import TIME_NS_MAX
 from io_managers.lake import Lake
 from orchestration.base.ops import ops_store
@@ -36,6 +40,7 @@ console = Console()
 
 TRIAL_BALANCE = ("cash_management", "trial_balance")
 LADDER = ("cash_management", "settlement_ladder")
+TRADES = ("trade_execution", "trades")
 EQUITY = ("portfolio_management", "equity")
 RECONCILIATION = ("cash_management", "reconciliation")
 INSTRUMENTS = "trading:"
@@ -107,28 +112,23 @@ def ladder() -> None:
 
 @app.command()
 def forecast(
-    floor: Annotated[float, typer.Option(help="What the account should not fall below.")] = 0.0,
-    target: Annotated[float, typer.Option(help="What it is brought to.")] = 0.0,
-    ceiling: Annotated[float | None, typer.Option(help="Above it, the rest is swept.")] = None,
+    floor: Annotated[str, typer.Option(help="What the account should not fall below.")] = "0",
+    target: Annotated[str, typer.Option(help="What it is brought to.")] = "0",
+    ceiling: Annotated[str, typer.Option(help="Above it, the rest is swept; else target.")] = "",
     counter_account: Annotated[str, typer.Option(help="Where the rest is kept.")] = "",
 ) -> None:
     """Project cash over the next ten sessions; with a band, propose what to move. Nothing moves."""
     settings = read_settings()
-    frame = Lake(settings.lake_root).read(LADDER)
-    equity = Lake(settings.lake_root).read(EQUITY).sort("session")
+    lake, currency = Lake(settings.lake_root), BookPolicy().currency
+    equity = lake.read(EQUITY).sort("session")
     if equity.is_empty():
         console.print("The book has no session yet.")
         return
     as_of, cash_minor = equity["session"][-1], int(equity["cash_minor"][-1])
-    newest = frame.filter(pl.col("session") == as_of)
-    currency = str(newest["currency"][0]) if newest.height else "USD"
+    trades = lake.read(TRADES, where=pl.col("session") > as_of - LOOK_BACK)
     account = account_in(CASH, currency)
-    flows = [
-        ExpectedFlow(account, currency, row["settlement_date"], amount, "settlement", "")
-        for row in newest.iter_rows(named=True)
-        for amount in (row["in_minor"], -row["out_minor"])
-        if amount
-    ]
+    flows = flows_of(open_settlements(trades, as_of))
+    # The book counts a trade's cash when it executes.
     settled_minor = cash_minor - sum(flow.amount_minor for flow in flows)
     calendar = [entry.session for entry in settings.session_times()]
     days = project({(account, currency): settled_minor}, flows, calendar, as_of)
@@ -138,8 +138,9 @@ def forecast(
         table.add_row(str(day.session), *map(_money, amounts))
     console.print(table)
     if counter_account:
-        limits = (floor, target, target if ceiling is None else ceiling)
-        low, middle, high = (round(limit * 100) for limit in limits)
+        low, middle, high = (
+            minor_units(text, currency) for text in (floor, target, ceiling or target)
+        )
         band = TargetBand(account, currency, low, middle, high, 1, counter_account)
         for one in proposals(days, [band]):
             console.print(
@@ -211,7 +212,7 @@ def trial_balance_lines(lake: Lake) -> list[tuple[str, str]]:
 
 
 def _money(minor: int) -> str:
-    return f"{minor / 100:,.2f}"
+    return f"{Decimal(minor).scaleb(-2):,.2f}"
 
 
 def _ns(instant: dt.datetime | None) -> int | None:

@@ -13,15 +13,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.acting import As, acting
 from contracts.clock import datetime_ns, utc_datetime
 from contracts.errors import ConfigurationError, SourceError
+from domain.compliance.people import Action
 from domain.market_data.normalise import normalise
+from orchestration.base.market import desk_of
 from orchestration.base.settings import Settings, read_settings
 from sources.file_drops import DropStore, RawDrop
+from sources.market_data.acceptances import SHA256_CHARS, Acceptance
 from sources.market_data.configuration import SourceConfig, read_sources
 from sources.market_data.protocol import MarketDataSource, Refusal, Window
 from sources.market_data.receipts import Receipts
 from sources.market_data.reception import receive
+from sources.market_data.refusals import acceptance_of, refused_files
 
 app = typer.Typer(help="Sources of market data.", no_args_is_help=True)
 console = Console()
@@ -108,6 +113,51 @@ def fetch(
     )
     if refused:
         raise typer.Exit(1)
+
+
+@app.command()
+def accept(
+    name: Annotated[str, typer.Argument(help="Of the source, as the refusal names it.")],
+    sha256: Annotated[str, typer.Argument(help="Of the refused file, or how it begins.")],
+    because: Annotated[str, typer.Option(help="Why it is right, in a sentence for an examiner.")],
+    as_: As = "",
+) -> None:
+    """Accept a refused file that is right: the rule that refused it no longer judges it.
+
+    Every other rule still does. Who accepted it and why is in the audit trail.
+    """
+    settings = read_settings()
+    desk = desk_of(settings)
+    if not because.strip():
+        raise ConfigurationError("No reason is given.", remedy="say why with --because")
+    files = refused_files(desk, settings.times_between)
+    found = [one for one in files if one.source == name and one.sha256.startswith(sha256.lower())]
+    if len(found) != 1:
+        _require_accepted(desk.acceptances(name).rows(), name, sha256, len(found))
+        return
+    (file,) = found
+    with acting(settings, as_) as (store, by):
+        row = acceptance_of(
+            desk, file, settings.times_between, person=by, because=because.strip(),
+            now_ns=datetime_ns(settings.instant()),
+        )  # fmt: skip
+        said = {"rule": row.rule, "because": row.because, "header": row.header}
+        store.human_action(Action.DELIVERY_ACCEPT, f"{name} {file.sha256}", said, by=by)
+    desk.acceptances(name).append(row)
+    _say(f"{file.name} ({file.sha256[:SHA256_CHARS]}) of {name} need not keep {file.rule} any more:"
+         f" {by} says so. The sensor takes it in at its next look, or a run does.")  # fmt: skip
+
+
+def _require_accepted(rows: list[Acceptance], name: str, prefix: str, n_found: int) -> None:
+    """Say that a file was accepted before; refuse one that is not there to be accepted."""
+    before = [row for row in rows if row.sha256.startswith(prefix.lower())]
+    if n_found or not before:
+        found = f"{n_found} refused files" if n_found else "no refused file that can be accepted"
+        raise SourceError(
+            f"{name} has {found} whose SHA-256 begins with {prefix[:64]!r}.",
+            remedy="name it as its incident or the table `quarantine` does (line 0)",
+        )
+    _say(f"{before[-1].person} has accepted it already: {before[-1].because}")
 
 
 def _opened(settings: Settings, name: str) -> MarketDataSource:

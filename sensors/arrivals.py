@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import msgspec
@@ -14,21 +13,29 @@ import msgspec
 from contracts.envelope import digest
 from contracts.errors import SourceError
 from domain.market_data.changes import first_changed_month
-from domain.market_data.deliveries import require_delivery
 from domain.market_data.instruments import read_symbols
 from domain.market_data.normalise import read_lines, read_rows
 from orchestration.base.market import desk_of
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings
-from orchestration.jobs import DAILY, RESTATE
+from sensors.cursors import (
+    CHANGED,
+    SETTLED_S,
+    WAITING,
+    arrival_sensor,
+    cursor_text,
+    read_cursor,
+    skip,
+)
 from sensors.incidents import open_incident
 from sensors.restatements import run_request
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, RawDrop, vendor_drops
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, RawDrop, vendor_drops
+from sources.market_data.acceptances import as_allowed, how_to_accept
+from sources.market_data.desk import Desk
+from sources.market_data.refusals import require_vendor_bars
 
-INTERVAL_S = 30
-# A file whose last change is younger than this may still be being written.
-SETTLED_S = 5.0
 KIND = "vendor_file_unusable"
+ACCEPTED = "accepted by a person"
 NAMES = (EMBEDDED_BARS, EMBEDDED_SYMBOLS)
 
 # Size and time of last change of each file: what can be known of it without reading it.
@@ -49,12 +56,9 @@ class Cursor(msgspec.Struct, frozen=True):
 def arrivals(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor; its cursor holds all that it knows of the files."""
 
-    @dg.sensor(
-        name="arrivals",
-        jobs=[DAILY, RESTATE],
-        minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes in the vendor's new file: `daily` when it only adds to the newest "
+    @arrival_sensor(
+        "arrivals",
+        "Takes in the vendor's new file: `daily` when it only adds to the newest "
         "month, `restate` from the first month that it changes otherwise.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -64,26 +68,33 @@ def arrivals(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(
                 "The embedded data never arrives: QUANTIVISTA_VENDOR_DIR is unset."
             )
-        cursor = msgspec.json.decode(context.cursor or "{}", type=Cursor)
-        look = look_at(settings.vendor_dir)
+        cursor = read_cursor(context, Cursor)
+        look = _look(settings, settings.vendor_dir)
         absent = [name for name in NAMES if name not in look]
         if absent:
             return dg.SkipReason(f"{settings.vendor_dir} has no {', no '.join(absent)}.")
         if look == cursor.handled:
             return dg.SkipReason("No new file.")
         if look != cursor.looked or is_young(look):
-            return _skip("A file is being written: the next tick looks again.", cursor, looked=look)
+            return skip(WAITING, cursor, looked=look)
         try:
             drops = vendor_drops(settings.vendor_dir)
-            if look_at(settings.vendor_dir) != look:
-                return _skip("A file changed while it was read.", cursor)
+            if _look(settings, settings.vendor_dir) != look:
+                return skip(CHANGED, cursor)
             return _asked(context, settings, msgspec.structs.replace(cursor, handled=look), drops)
         except SourceError as error:
-            if look_at(settings.vendor_dir) != look:
-                return _skip("A file changed while it was read.", cursor)
-            return _skip(refused(settings, error), cursor, handled=look)
+            if _look(settings, settings.vendor_dir) != look:
+                return skip(CHANGED, cursor)
+            return skip(refused(settings, error), cursor, handled=look)
 
     return sensor
+
+
+def _look(settings: Settings, directory: Path) -> Look:
+    """Return the files' look; a refused file that a person has accepted since looks different."""
+    desk = desk_of(settings)
+    accepted = len(desk.acceptances(desk.vendor.name).rows())
+    return look_at(directory) | ({ACCEPTED: (accepted, 0)} if accepted else {})
 
 
 def look_at(directory: Path) -> Look:
@@ -105,13 +116,16 @@ def is_young(look: Look) -> bool:
 
 def refused(settings: Settings, error: SourceError) -> str:
     """Open an incident for files that cannot be used, and return why no run starts."""
-    hashes = [f"{name} {_sha256(Path(str(settings.vendor_dir)) / name)}" for name in NAMES]
+    directory = Path(str(settings.vendor_dir))
+    hashes = [f"{name} {_sha256(directory / name)}" for name in NAMES]
+    how = how_to_accept(error.rule, directory.name, _sha256(directory / EMBEDDED_BARS))
     incident = open_incident(
         settings, kind=KIND, subject=str(settings.vendor_dir),
-        detail=f"{error.message}\n{error.remedy}\n" + "\n".join(hashes),
+        detail=f"{error.message}\n{error.remedy}\n" + "\n".join([*hashes, how.strip()]),
     )  # fmt: skip
     return (
         f"Incident {incident.incident_id[:12]}: {error.message} No run starts until it is mended."
+        f"{how}"
     )
 
 
@@ -132,12 +146,13 @@ def _asked(
     months = monthly(settings).get_partition_keys()
     before = cursor.sha256 or _ingested(settings)
     if found == before:
-        return _skip("The files are those that were taken in last.", cursor, sha256=found)
+        return skip("The files are those that were taken in last.", cursor, sha256=found)
     read_symbols(symbols.data)
-    store = DropStore(settings.drops_root)
-    changed = _first_changed(bars, before.get(EMBEDDED_BARS), store, months)
+    desk = desk_of(settings)
+    store = desk.store
+    changed = _first_changed(bars, before.get(EMBEDDED_BARS), desk, months)
     if changed is None and before.get(EMBEDDED_SYMBOLS) == symbols.sha256:
-        return _skip("What changed lies outside the months until now.", cursor)
+        return skip("What changed lies outside the months until now.", cursor)
     # Kept now, so that the next file can be compared even if this one's run never reads it.
     for drop in drops:
         store.put(drop)
@@ -152,34 +167,24 @@ def _asked(
     asked = msgspec.structs.replace(
         cursor, sha256=found, arrivals=cursor.arrivals + 1, first_month=start
     )
-    return dg.SensorResult(run_requests=[request], cursor=_text(asked))
+    return dg.SensorResult(run_requests=[request], cursor=cursor_text(asked))
 
 
 def _first_changed(
-    bars: RawDrop, before: str | None, store: DropStore, months: Sequence[str]
+    bars: RawDrop, before: str | None, desk: Desk, months: Sequence[str]
 ) -> str | None:
     if before == bars.sha256:
         return None
-    kept = None
-    if before is not None and store.path_of(before).exists():
-        kept = store.get(before)
+    kept, source = None, desk.vendor.name
+    if before is not None and desk.store.path_of(before).exists():
+        kept = desk.kept(source, bars.name, before).data
+    allowed = desk.acceptances(source).allowed(bars.sha256)
     old = None if kept is None else read_lines(kept)
-    changed = first_changed_month(read_lines(bars.data), old, months)
-    rows_before = None if kept is None else read_rows(kept)
-    require_delivery(bars.data, read_rows(bars.data), rows_before)
+    changed = first_changed_month(read_lines(as_allowed(bars, allowed).data), old, months)
+    require_vendor_bars(bars, allowed, None if kept is None else read_rows(kept))
     return changed
 
 
 def _ingested(settings: Settings) -> dict[str, str]:
     desk = desk_of(settings)
     return {row.name: row.sha256 for row in desk.receipts(desk.vendor.name).rows()}
-
-
-def _skip(reason: str, cursor: Cursor, **changes: Any) -> dg.SensorResult:
-    return dg.SensorResult(
-        skip_reason=reason, cursor=_text(msgspec.structs.replace(cursor, **changes))
-    )
-
-
-def _text(cursor: Cursor) -> str:
-    return msgspec.json.encode(cursor).decode()

@@ -17,8 +17,15 @@ from domain.market_data.revisions import first_revised_month
 from orchestration.base.market import desk_of
 from orchestration.base.partitions import monthly
 from orchestration.base.settings import Settings
-from orchestration.jobs import DAILY, RESTATE
-from sensors.arrivals import INTERVAL_S, SETTLED_S
+from sensors.cursors import (
+    CHANGED,
+    SETTLED_S,
+    WAITING,
+    arrival_sensor,
+    cursor_text,
+    read_cursor,
+    skip,
+)
 from sensors.incidents import open_incident
 from sensors.restatements import run_request
 from sources.market_data.daily import WHOLE_FILE
@@ -44,12 +51,9 @@ class Cursor(msgspec.Struct, frozen=True):
 def market_data(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor; its cursor holds all that it knows of the files."""
 
-    @dg.sensor(
-        name="market_data",
-        jobs=[DAILY, RESTATE],
-        minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes in new files of the sources that the daily bars are made of: `daily` "
+    @arrival_sensor(
+        "market_data",
+        "Takes in new files of the sources that the daily bars are made of: `daily` "
         "when they only add to the newest month, `restate` from the first month that they change.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -57,17 +61,15 @@ def market_data(settings: Settings) -> dg.SensorDefinition:
         watched = {} if desk.reads_vendor_files else watched_directories(desk)
         if not watched:
             return dg.SkipReason("No source of the daily bars is a directory: see `[bars] daily`.")
-        cursor = msgspec.json.decode(context.cursor or "{}", type=Cursor)
-        looks, newest_ns = look_at(watched)
+        cursor = read_cursor(context, Cursor)
+        looks, newest_ns = look_at(watched, desk)
         if looks == cursor.handled:
             return dg.SkipReason("No new file.")
         if looks != cursor.looked or 0 <= time.time() - newest_ns / 1e9 < SETTLED_S:
-            return _skip(
-                "A file is being written: the next tick looks again.", cursor, looked=looks
-            )
+            return skip(WAITING, cursor, looked=looks)
         refused = _take_in(settings, desk, watched)
-        if look_at(watched)[0] != looks:
-            return _skip("A file changed while it was read.", cursor)
+        if look_at(watched, desk)[0] != looks:
+            return skip(CHANGED, cursor)
         _tell(settings, refused)
         return _asked(context, settings, desk, msgspec.structs.replace(cursor, handled=looks))
 
@@ -80,8 +82,11 @@ def watched_directories(desk: Desk) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path is not None}
 
 
-def look_at(watched: Mapping[str, Path]) -> tuple[dict[str, str], int]:
-    """Return what can be known of each directory without reading a file, and its last change."""
+def look_at(watched: Mapping[str, Path], desk: Desk) -> tuple[dict[str, str], int]:
+    """Return what can be known of each directory without reading a file, and its last change.
+
+    A refused file that a person has accepted since is a change, too.
+    """
     looks, newest_ns = {}, 0
     for name, root in watched.items():
         seen = []
@@ -93,7 +98,8 @@ def look_at(watched: Mapping[str, Path]) -> tuple[dict[str, str], int]:
             if path.is_file():
                 seen.append((str(path.relative_to(root)), status.st_size, status.st_mtime_ns))
                 newest_ns = max(newest_ns, status.st_mtime_ns)
-        looks[name] = digest(seen)
+        accepted = len(desk.acceptances(name).rows())
+        looks[name] = digest((seen, accepted) if accepted else seen)
     return looks, newest_ns
 
 
@@ -144,7 +150,7 @@ def _asked(
     ])  # fmt: skip
     first = min((month for month in changed if month is not None), default=None)
     if first is None:
-        return _skip("The files change no bar of the months until now.", cursor)
+        return skip("The files change no bar of the months until now.", cursor)
     content = digest(deliveries | cursor.handled)
     request, start = run_request(
         context, settings, changed=first, months=months, sha256=content,
@@ -155,14 +161,4 @@ def _asked(
         cursor, deliveries=deliveries, content=content, first_month=start,
         arrivals=cursor.arrivals + 1,
     )  # fmt: skip
-    return dg.SensorResult(run_requests=[request], cursor=_text(asked))
-
-
-def _skip(reason: str, cursor: Cursor, **changes: dict[str, str]) -> dg.SensorResult:
-    return dg.SensorResult(
-        skip_reason=reason, cursor=_text(msgspec.structs.replace(cursor, **changes))
-    )
-
-
-def _text(cursor: Cursor) -> str:
-    return msgspec.json.encode(cursor).decode()
+    return dg.SensorResult(run_requests=[request], cursor=cursor_text(asked))

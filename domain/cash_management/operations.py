@@ -325,18 +325,6 @@ def settle_fill(
     return _linked(*legs)
 
 
-def settle_trade(
-    at: Occasion, *, cash: str, trading: str, side: str, amount_minor: int, fee_minor: int
-) -> tuple[Transfer, ...]:
-    """Book a fill that nothing was reserved for, with its fee."""
-    debit, credit = _sides(at, side=side, cash=cash, trading=trading)
-    legs = [_leg(at, debit, credit, amount_minor, "trade")]
-    if fee_minor:
-        charged = account_in(FEE, at.currency)
-        legs.append(_leg(at, charged, cash, fee_minor, "fee", part="fee"))
-    return _linked(*legs)
-
-
 def _sides(at: Occasion, *, side: str, cash: str, trading: str) -> tuple[str, str]:
     if side not in {"buy", "sell"}:
         raise OperationRefusedError(f"Side {side!r} of {at.id}.", remedy="pass buy or sell")

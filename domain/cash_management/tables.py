@@ -168,19 +168,9 @@ def ladder_frame(trades: pl.DataFrame, equity: pl.DataFrame) -> pl.DataFrame:
         ``LADDER_SCHEMA``; a session with nothing open has no row. The book's cash counts a trade
         when it executes, so what is settled is that less what is open.
     """
-    signed = {
-        session: _net_by_settlement(part)
-        for (session,), part in trades.partition_by("session", as_dict=True).items()
-    }
     rows: list[dict[str, Any]] = []
     for session, month, cash_minor in equity.select("session", "month", "cash_minor").iter_rows():
-        pending = [
-            entry
-            for day, entries in signed.items()
-            if session - LOOK_BACK < day <= session
-            for entry in entries
-            if entry.settlement_date > session
-        ]
+        pending = open_settlements(trades, session)
         if not pending:
             continue
         currency = pending[0].currency
@@ -205,7 +195,21 @@ def ladder_frame(trades: pl.DataFrame, equity: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict(LADDER_SCHEMA))
 
 
-def _net_by_settlement(trades: pl.DataFrame) -> list[OpenSettlement]:
+def open_settlements(trades: pl.DataFrame, session: dt.date) -> list[OpenSettlement]:
+    """Return the trades whose cash has not moved at a session's close, in the rows' order.
+
+    Parameters
+    ----------
+    trades : pl.DataFrame
+        ``trade_execution/trades``, with those of the month before.
+    session : date
+        The session to look from.
+    """
+    unsettled = trades.filter(
+        (pl.col("session") > session - LOOK_BACK)
+        & (pl.col("session") <= session)
+        & (pl.col("settlement_date") > session)
+    )
     columns = (
         "exec_id", "currency", "session", "settlement_date", "side", "notional_minor",
         "commission_minor",
@@ -215,7 +219,7 @@ def _net_by_settlement(trades: pl.DataFrame) -> list[OpenSettlement]:
             exec_id, account_in(CASH, currency), currency, traded, settles,
             _SIGNS[side] * notional_minor - commission_minor,
         )
-        for exec_id, currency, traded, settles, side, notional_minor, commission_minor in trades
+        for exec_id, currency, traded, settles, side, notional_minor, commission_minor in unsettled
         .select(columns)
         .iter_rows()
     ]  # fmt: skip

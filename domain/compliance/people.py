@@ -64,6 +64,7 @@ class Action(enum.StrEnum):
     KILL_SWITCH_RELEASE = "kill_switch_release"
     INCIDENT_CLOSE = "incident_close"
     MODEL_PROMOTE = "model_promote"
+    DELIVERY_ACCEPT = "delivery_accept"
     LIMIT_CHANGE = "limit_change"
     RULE_CHANGE = "rule_change"
     PRE_CLEARANCE = "pre_clearance"
@@ -110,6 +111,8 @@ PERMISSIONS: Mapping[Action, Permission] = MappingProxyType(
         Action.INCIDENT_CLOSE: _permission(_DESK | {_R.ADMIN}),
         # One person is enough: a model that goes wrong must be gone by the next session.
         Action.MODEL_PROMOTE: _permission({_R.PM, _R.RISK}),
+        # Prices decide what is traded and what it is worth: whoever trades does not vouch for them.
+        Action.DELIVERY_ACCEPT: _permission({_R.RISK, _R.OPERATIONS}),
         Action.LIMIT_CHANGE: _permission({_R.PM, _R.RISK}, {_R.RISK, _R.ADMIN}),
         Action.RULE_CHANGE: _permission({_R.PM, _R.RISK}, {_R.RISK, _R.ADMIN}),
         Action.PRE_CLEARANCE: _permission(_EVERYONE - {_R.SERVICE}, {_R.RISK}),

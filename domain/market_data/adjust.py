@@ -6,11 +6,13 @@ past value (a back-adjusted series rewrites all of history at every action; ``as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from contracts.errors import ContractError
+from domain.market_data.late_actions import late_actions, with_knowledge_of
 from domain.market_data.reference import (
     OVERNIGHT_RATIO_MAX,
     OVERNIGHT_RATIO_MIN,
@@ -30,7 +32,11 @@ _EFFECTS = {
 
 
 def forward_adjusted(
-    bars: pl.DataFrame, actions: Sequence[CorporateAction], *, total_return: bool = False
+    bars: pl.DataFrame,
+    actions: Sequence[CorporateAction],
+    *,
+    total_return: bool = False,
+    closes_ns: Mapping[dt.date, int] | None = None,
 ) -> pl.DataFrame:
     """Add the forward factor, the adjusted prices and the overnight ratio to bars.
 
@@ -43,13 +49,17 @@ def forward_adjusted(
         effect yet.
     total_return : bool
         Count ordinary cash dividends as reinvested, too.
+    closes_ns : mapping of date to int, optional
+        The close of each session; see ``late_actions``.
 
     Returns
     -------
     pl.DataFrame
         ``factor`` multiplies raw prices and divides volumes; ``adj_open`` .. ``adj_close``;
         ``overnight_ratio`` = adjusted open / previous adjusted close (null on the first bar);
-        ``unexplained_jump`` where that ratio lies outside 0.6-1.7.
+        ``unexplained_jump`` where that ratio lies outside 0.6-1.7, or would without the actions
+        that became known after the bar's close. ``knowledge_time``, where bars have it, is the
+        latest of the bar's and of the actions in its factor.
 
     Raises
     ------
@@ -65,8 +75,10 @@ def forward_adjusted(
     """
     counted = [one for one in actions if total_return or one.kind != "cash_dividend"]
     require_applicable(bars, counted)
+    late = late_actions(bars, counted, closes_ns)
+    stepped = with_steps(bars, counted).with_columns(_ratio_without(bars, counted, late))
     return (
-        with_steps(bars, counted)
+        with_knowledge_of(stepped, counted)
         .with_columns(
             (pl.col("split_step") * pl.col("distribution_step"))
             .cum_prod()
@@ -79,14 +91,31 @@ def forward_adjusted(
                 "overnight_ratio"
             )
         )
-        .with_columns(
-            (~pl.col("overnight_ratio").is_between(OVERNIGHT_RATIO_MIN, OVERNIGHT_RATIO_MAX))
-            .fill_null(value=False)
-            .alias("unexplained_jump")
-        )
-        .drop("split_step", "distribution_step")
+        .with_columns((_jumps("overnight_ratio") | _jumps("ratio_then")).alias("unexplained_jump"))
+        .drop("split_step", "distribution_step", "ratio_then")
         .select(*bars.columns, *ADDED)
     )
+
+
+def _jumps(name: str) -> pl.Expr:
+    inside = pl.col(name).is_between(OVERNIGHT_RATIO_MIN, OVERNIGHT_RATIO_MAX)
+    return (~inside).fill_null(value=False)
+
+
+def _ratio_without(
+    bars: pl.DataFrame, actions: Sequence[CorporateAction], late: Sequence[CorporateAction]
+) -> pl.Series:
+    """Return as ``ratio_then`` each bar's overnight ratio without the late actions, in order.
+
+    Null where no action is late: then it is no other than the ratio with all of them.
+    """
+    name = "ratio_then"
+    if not late:
+        return pl.Series(name, [None] * bars.height, dtype=pl.Float64)
+    timely = [one for one in actions if one not in late]
+    opened = pl.col("open") * pl.col("split_step") * pl.col("distribution_step")
+    ratio = opened / pl.col("close").shift(1).over("instrument_id")
+    return with_steps(bars, timely).select(ratio.alias(name)).to_series()
 
 
 def total_returns(bars: pl.DataFrame, actions: Sequence[CorporateAction]) -> pl.DataFrame:

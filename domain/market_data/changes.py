@@ -26,13 +26,12 @@ def first_changed_month(
     Raises
     ------
     SourceError
-        When the new file has no line, or ends before the old one: it is a part of a file.
+        When the new file has no line.
     """
     if new.is_empty():
         raise SourceError("It has a header and no line.", remedy="ask the vendor to send it again")
     if old is None:
         return months[0]
-    _refuse_shrinking(new, old)
     came, went = _without_common_ends(new["raw"], old["raw"])
     changed = (
         pl.concat(
@@ -67,18 +66,3 @@ def _common(new: pl.Series, old: pl.Series) -> int:
     n = min(len(new), len(old))
     differs = (new[:n] != old[:n]).arg_true()
     return int(differs[0]) if len(differs) else n
-
-
-def _refuse_shrinking(new: pl.DataFrame, old: pl.DataFrame) -> None:
-    ends = [
-        frame.select(
-            pl.col("raw").str.slice(0, 8).cast(pl.Int32, strict=False).max().cast(pl.String)
-        ).item()
-        for frame in (new, old)
-    ]
-    if ends[1] is not None and (ends[0] is None or ends[0] < ends[1]):
-        raise SourceError(
-            f"It ends on {ends[0]}, the file before it on {ends[1]}.",
-            remedy="it is a part of a file: send it again; if it is meant, run "
-            "`quantivista backfill` by hand",
-        )

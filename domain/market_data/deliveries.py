@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Collection
 from typing import NamedTuple
 
 import polars as pl
@@ -72,8 +74,11 @@ def require_delivery(
     *,
     n_fields: int = len(HEADER),
     separator: bytes = b",",
+    accepted: Collection[str] = (),
 ) -> None:
     """Refuse a file that breaks a rule on files; the arguments are ``delivery_findings``'.
+
+    Rules that are ``accepted`` may be broken: a person has said that the file is right.
 
     Raises
     ------
@@ -81,12 +86,49 @@ def require_delivery(
         With the first rule broken.
     """
     found = delivery_findings(data, rows, previous, n_fields=n_fields, separator=separator)
-    if found:
-        raise SourceError(
-            f"The file breaks {found[0].rule}: {found[0].detail}.",
-            remedy="ask the vendor whether it is meant and to send it again; nothing was taken in",
-            rule=found[0].rule,
-        )
+    for rule, detail in found:
+        if rule not in accepted:
+            raise SourceError(
+                f"The file breaks {rule}: {detail}.",
+                remedy="ask the vendor whether it is meant; nothing was taken in",
+                rule=rule,
+            )
+
+
+def require_version(
+    data: bytes | None,
+    rows: pl.DataFrame,
+    previous: pl.DataFrame | None,
+    *,
+    accepted: Collection[str] = (),
+) -> None:
+    """Refuse a new version of a file that should say all that the one before it said, and more.
+
+    The arguments are ``require_delivery``'s.
+
+    Raises
+    ------
+    SourceError
+        When it ends before the one before it, or with the first other rule broken.
+    """
+    if previous is not None and "shrunken_file" not in accepted:
+        ends = [frame.select(_day().max()).item() for frame in (rows, previous)]
+        if ends[1] is not None and (ends[0] is None or ends[0] < ends[1]):
+            end, before = (_shown(day) for day in ends)
+            raise SourceError(
+                f"It ends on {end}, the file before it on {before}.",
+                remedy="it is a part of a file: ask the vendor to send it again",
+                rule="shrunken_file",
+            )
+    require_delivery(data, rows, previous, accepted=accepted)
+
+
+def _day() -> pl.Expr:
+    return pl.col("date").str.to_date("%Y%m%d", strict=False)
+
+
+def _shown(day: dt.date | None) -> str:
+    return "no day" if day is None else f"{day:%Y%m%d}"
 
 
 def is_cut_off(data: bytes, n_fields: int, separator: bytes) -> bool:

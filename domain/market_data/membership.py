@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from contracts.errors import SourceError
-from domain.market_data.reference import OTHER, Schema
+from domain.market_data.reference import OTHER, Schema, first_overlap
 
 MEMBERSHIP_SCHEMA: Schema = {
     "index": pl.String, "instrument_id": pl.String, "symbol": pl.String, "first": pl.Date,
@@ -82,12 +82,8 @@ def require_single(membership: pl.DataFrame) -> None:
     SourceError
         Naming the index, the instrument and the day.
     """
-    ordered = membership.sort("index", "instrument_id", "first", "last").with_columns(
-        pl.col("last").shift(1).over("index", "instrument_id").alias("last_before")
-    )
-    twice = ordered.filter(pl.col("first") <= pl.col("last_before"))
-    if twice.height:
-        row = twice.row(0, named=True)
+    row = first_overlap(membership, "index", "instrument_id")
+    if row is not None:
         raise SourceError(
             f"{row['instrument_id']} ({row['symbol']}) is twice in {row['index']} on "
             f"{row['first']}.",

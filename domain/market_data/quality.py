@@ -6,7 +6,7 @@ true, and often is. A file that breaks an error of its own is refused whole.
 
 What is judged where: rows by ``normalise`` and the readers in ``sources``, series by
 ``series_rules``, sessions by ``session_rules``, whole files by ``deliveries``, intraday rows by
-``intraday_rules`` and ``intraday.rules``, two vendors by ``vendor_reconciliation``.
+``intraday.rules`` and ``intraday.clock``, two vendors by ``vendor_reconciliation``.
 ``docs/data-quality.md`` is written from here.
 """
 
@@ -108,8 +108,8 @@ INTRADAY = (
     Rule("unreadable_flag", "error", "row", "The mark of a suspicious tick is neither 0 nor 1."),
     Rule("crossed_book", "error", "row", "The best bid is above the best ask."),
     Rule("outside_session_hours", "error", "row",
-         "A source of regular trading has a row before the open or after the close, which is early "
-         "on half-days."),
+         "A source of regular trading alone (`regular_hours_only`) has a row before the open or "
+         "after the close, which is early on half-days."),
     Rule("wrong_session", "error", "row",
          "The row is of another day than its drop, or of a day without trading."),
     Rule("non_positive_price", "error", "row", "The price of a trade or bar is zero or less."),

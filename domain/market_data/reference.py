@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import polars as pl
@@ -172,18 +172,35 @@ def require_disjoint(spells: pl.DataFrame) -> None:
             f"{row['first']}.",
             remedy="correct the spell in the reference data",
         )
-    ordered = spells.sort("symbol", "first", "last").with_columns(
-        pl.col("last").shift(1).over("symbol").alias("last_before"),
-        pl.col("instrument_id").shift(1).over("symbol").alias("id_before"),
-    )
-    overlapping = ordered.filter(pl.col("first") <= pl.col("last_before"))
-    if overlapping.height:
-        row = overlapping.row(0, named=True)
+    overlap = first_overlap(spells, "symbol")
+    if overlap is not None:
         raise SourceError(
-            f"Two spells of {row['symbol']} overlap: it means {row['id_before']} until "
-            f"{row['last_before']} and {row['instrument_id']} from {row['first']}.",
+            f"Two spells of {overlap['symbol']} overlap: it means "
+            f"{overlap['instrument_id_before']} until {overlap['last_before']} and "
+            f"{overlap['instrument_id']} from {overlap['first']}.",
             remedy="end the earlier spell before the later one begins",
         )
+
+
+def first_overlap(spells: pl.DataFrame, *of: str) -> dict[str, Any] | None:
+    """Return the first spell that begins before the one before it has ended, None without one.
+
+    Parameters
+    ----------
+    spells : pl.DataFrame
+        ``first`` and ``last``, both days included.
+    of : str
+        The columns whose spells may not overlap.
+
+    Returns
+    -------
+    dict or None
+        The row, with the one before it as ``<column>_before``.
+    """
+    before = pl.all().exclude(of).shift(1).over(of).name.suffix("_before")
+    ordered = spells.sort(*of, "first", "last").with_columns(before)
+    overlapping = ordered.filter(pl.col("first") <= pl.col("last_before"))
+    return overlapping.row(0, named=True) if overlapping.height else None
 
 
 def with_permanent_ids(

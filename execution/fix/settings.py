@@ -8,6 +8,7 @@ import msgspec
 import quickfix as fix
 
 from contracts.errors import ConfigurationError
+from contracts.hosts import require_private_line
 
 # One field of a FIX identity: no control characters and no '=', which would forge other fields.
 _IDENTITY_CHARS_MAX = 64
@@ -66,7 +67,15 @@ def initiator_text(config: FixConfig, store: Path) -> str:
 
     No data dictionary: fields are checked by ``fix.parse``, after the raw message is journaled.
     No daily reset: recovery rests on sequence numbers that go on.
+
+    Raises
+    ------
+    ConfigurationError
+        When an identity would forge settings, or a password would go over a network in the open.
     """
+    require_private_line(
+        config.host, has_password=bool(config.password_file), has_tls=bool(config.tls_ca_file)
+    )
     lines = [
         "[DEFAULT]",
         "ConnectionType=initiator",

@@ -68,9 +68,8 @@ def model_decisions(settings: Settings, horizon: int) -> list[ModelDecision]:
         return store.model_decisions(horizon)
 
 
-def all_bookings(store: OpsStore) -> Iterable[Booking]:
-    """Yield every booking of the live ledger in its order."""
-    after = 0
+def all_bookings(store: OpsStore, after: int = 0) -> Iterable[Booking]:
+    """Yield every booking of the live ledger behind a sequence, in its order."""
     while page := store.transfers(after):
         yield from page
         after = page[-1].sequence

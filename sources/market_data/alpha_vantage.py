@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from contracts.errors import SourceError
 from sources.file_drops import RawDrop, make_drop
 from sources.market_data.alpha_vantage_bodies import require_answer
 from sources.market_data.alpha_vantage_series import drop_name, read_series
+from sources.market_data.credentials import Variable, read_secret
 from sources.market_data.errors import VendorCredentialError, VendorQuotaError
 from sources.market_data.http import HttpClient, HttpLimits
 from sources.market_data.protocol import (
@@ -38,8 +39,7 @@ class AlphaVantage(
 ):  # fmt: skip
     """Which series, and how it is asked for; ``key_env`` names the variable with the key."""
 
-    # An underscore is needed so that a key, which has none, cannot be put here by mistake.
-    key_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$")]
+    key_env: Variable
     series: Literal["daily_adjusted", "intraday"] = "daily_adjusted"
     interval: Literal["1min", "5min", "15min", "30min", "60min"] = "5min"
     format: Literal["csv", "json"] = "csv"
@@ -55,12 +55,7 @@ class AlphaVantage(
         VendorCredentialError
             When the variable is not set.
         """
-        key = environ.get(self.key_env, "").strip()
-        if not key:
-            raise VendorCredentialError(
-                f"The key of source {name!r} is not set.",
-                remedy=f"set the environment variable {self.key_env}",
-            )
+        key = read_secret(name, self.key_env, environ)
         hosts = self.http.hosts or (HOST,)
         limits = msgspec.structs.replace(self.http, hosts=hosts)
         return AlphaVantageSource(name, self, HttpClient(self.url, limits, key), key)

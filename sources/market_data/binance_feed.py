@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -20,8 +19,8 @@ from contracts.errors import SourceError
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.depth import Change, Outcome, SequencedBook, Top
 from domain.market_data.intraday.sale_conditions import Role, SaleConditions, SaleRule
-from sources.file_drops import DROP_BYTES_MAX, RawDrop
-from sources.market_data.directory import files_below, take
+from sources.file_drops import RawDrop
+from sources.market_data.directory import SessionFiles, files_below, take
 from sources.market_data.frames import DEPTH, QUARANTINE, QUOTE, TRADE
 from sources.market_data.gzip_members import unpacked
 from sources.market_data.protocol import PriceBasis, Reading, Refusal, Window, WithinTheDay
@@ -67,14 +66,11 @@ class _Line(msgspec.Struct):
 
 
 class BinanceFeedFiles(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type",
-    tag="binance_feed",
+    SessionFiles, frozen=True, kw_only=True, tag_field="type", tag="binance_feed"
 ):  # fmt: skip
     """A directory of recordings; ``levels`` of the book are kept after each change of them."""
 
-    path: Path
     levels: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
-    bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
 
     def open(self, name: str, environ: Mapping[str, str]) -> BinanceFeedSource:
         """Return the source."""
@@ -103,6 +99,7 @@ class BinanceFeedSource(WithinTheDay):
 
     def __init__(self, name: str, config: BinanceFeedFiles) -> None:
         self.name, self.config = name, config
+        self.regular_hours_only = config.regular_hours_only
 
     def fetch(self, window: Window, instruments: Sequence[str]) -> Iterator[RawDrop | Refusal]:
         """Yield the recordings of the window's days and the instruments."""

@@ -21,6 +21,7 @@ from sources.market_data.bloomberg_session import (
     open_session,
     refusal_of,
 )
+from sources.market_data.credentials import Variable, read_secret
 from sources.market_data.frames import NEW_YORK
 from sources.market_data.protocol import PriceBasis, Reading
 from sources.market_data.vendor_library import (
@@ -30,10 +31,8 @@ from sources.market_data.vendor_library import (
     LibraryLimits,
     LibrarySource,
     Question,
-    Variable,
     bounds_of,
     import_library,
-    read_secret,
     read_zone,
 )
 from sources.market_data.vendor_library_series import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sources.market_data.lobster import LobsterFiles
 from sources.market_data.lseg import Lseg
 from sources.market_data.pystock import PystockFiles
 from sources.market_data.table_files import CsvFiles, ParquetFiles
+from sources.settings_file import as_settings, read_tables
 
 # By `type`. A new vendor's configuration is added here.
 SourceConfig = (
@@ -79,11 +79,9 @@ class Bars(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _tables(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found = read_tables(path)
+    except ValueError as error:
         raise _misfit(path, str(error)) from None
     if other := found.keys() - TABLES:
         raise _misfit(path, f"it has {sorted(other)[0]!r}, which is none of {sorted(TABLES)}")
@@ -94,9 +92,7 @@ def _config(path: Path, name: str, table: object) -> SourceConfig:
     if not _NAME.fullmatch(name):
         raise _misfit(path, f"{name!r} is no name: lower-case letters, digits, - and _, up to 32")
     try:
-        config: SourceConfig = msgspec.convert(
-            table, SourceConfig, dec_hook=lambda kind, value: _path(path.parent, kind, value)
-        )
+        config: SourceConfig = as_settings(table, SourceConfig, path.parent)
     except msgspec.ValidationError as error:
         raise _misfit(path, f"[sources.{name}]: {error}") from None
     return config
@@ -104,13 +100,3 @@ def _config(path: Path, name: str, table: object) -> SourceConfig:
 
 def _misfit(path: Path, what: str) -> ConfigurationError:
     return ConfigurationError(f"{path} does not fit: {what}.", remedy="see docs/adding-a-source.md")
-
-
-def _path(base: Path, kind: type, value: object) -> Path:
-    if kind is not Path:
-        # What msgspec asks of a hook for a type that it does not know.
-        raise NotImplementedError(f"{kind} is no type of a setting of a source")
-    if not isinstance(value, str):
-        # msgspec adds where.
-        raise ValueError("Expected a path as text")  # noqa: TRY004
-    return base / value

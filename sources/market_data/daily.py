@@ -16,7 +16,7 @@ import polars as pl
 from contracts.clock import utc_datetime
 from contracts.envelope import digest
 from contracts.errors import SourceError
-from domain.market_data.deliveries import require_delivery
+from domain.market_data.deliveries import require_delivery, require_version
 from domain.market_data.normalise import Normalised, coverage_of, normalise
 from domain.market_data.reference import with_permanent_ids
 from domain.market_data.revisions import (
@@ -30,6 +30,13 @@ from domain.market_data.revisions import (
 from domain.market_data.sessions import SessionTimes
 from domain.market_data.vendor_reconciliation import prefer
 from sources.file_drops import DropStore, RawDrop, make_drop
+from sources.market_data.acceptances import (
+    Acceptance,
+    Arrival,
+    arrivals,
+    as_allowed,
+    how_to_accept,
+)
 from sources.market_data.frames import DAILY, QUARANTINE
 from sources.market_data.protocol import MarketDataSource, Reading
 from sources.market_data.receipts import Receipt
@@ -65,6 +72,7 @@ def daily_history(
     store: DropStore,
     calendar: Calendar,
     kept: Path,
+    acceptances: Sequence[Acceptance] = (),
 ) -> DailyHistory | None:
     """Read the daily drops of a source; None where it has sent none.
 
@@ -78,24 +86,31 @@ def daily_history(
     kept : Path
         Directory in which the history up to the last drop is kept, so that only new drops are read.
         It may be deleted at any time.
+    acceptances : sequence of Acceptance
+        Of files that had been refused, the oldest first.
     """
-    daily = [receipt for receipt in receipts if source.is_daily(receipt.name)]
+    daily = [one for one in arrivals(receipts, acceptances) if source.is_daily(one.receipt.name)]
     if not daily:
         return None
     states = _states(source, daily, calendar)
     n_read, history, quarantine = _resumed(kept, states)
     refused = set(quarantine.filter(source_seq=WHOLE_FILE)["raw_sha256"])
     for number in range(n_read, len(daily)):
-        receipt = daily[number]
-        accepted = [row for row in daily[:number] if row.sha256 not in refused]
-        found = _read(source, receipt, accepted, store, calendar)
+        receipt = daily[number].receipt
+        usable = [one for one in daily[:number] if one.receipt.sha256 not in refused]
+        found = _read(source, daily[number], usable, store, calendar)
         lines = found.quarantine.with_columns(pl.lit(receipt.name).alias("drop_name"))
+        # Of a file that comes again with a person's acceptance, what was said before is settled.
+        whole = (pl.col("raw_sha256") == receipt.sha256) & (pl.col("source_seq") == WHOLE_FILE)
+        quarantine = quarantine.filter(~whole)
+        refused.discard(receipt.sha256)
         if found.bars is None:
             # What it may have meant to change stays as it was.
             refused.add(receipt.sha256)
         else:
+            earlier = [one.receipt for one in daily[:number]]
             history = revise(
-                history, found.bars, _delivery(source, receipt, daily[:number]),
+                history, found.bars, _delivery(source, receipt, earlier),
                 _closes_ns(calendar, found.bars, history.newest),
                 repeated=found.repeated, unread=_keys(found.quarantine),
             )  # fmt: skip
@@ -172,24 +187,25 @@ class _Read(NamedTuple):
 
 
 def _read(
-    source: MarketDataSource, receipt: Receipt, accepted: Sequence[Receipt], store: DropStore,
+    source: MarketDataSource, arrival: Arrival, usable: Sequence[Arrival], store: DropStore,
     calendar: Calendar,
 ) -> _Read:  # fmt: skip
     """Read a drop and judge it beside its last version, or beside the day before it."""
-    drop = _drop(receipt, store)
+    receipt = arrival.receipt
+    drop = _drop(arrival, store)
     dated = source.written_ns(receipt.name) is not None
-    versions = [row for row in accepted if row.name == receipt.name]
-    before = (accepted if dated else versions)[-1:]
+    versions = [one for one in usable if one.receipt.name == receipt.name]
+    before = (usable if dated else versions)[-1:]
     try:
         reading = source.read(drop)
         for other in before:
             rows_before = source.read(_drop(other, store)).rows
-            _require_whole(reading.rows, rows_before, dated=dated)
+            _require_whole(reading.rows, rows_before, arrival.allowed.rules, dated=dated)
         bars, lines = _judged(source, drop, reading, receipt, calendar)
         repeated = None
         for other in versions[-1:]:
             earlier = _drop(other, store)
-            repeated, _ = _judged(source, earlier, source.read(earlier), other, calendar)
+            repeated, _ = _judged(source, earlier, source.read(earlier), other.receipt, calendar)
     except SourceError as error:
         return _refused(drop, rule_of(error), error.message)
     except pl.exceptions.PolarsError as error:
@@ -199,25 +215,21 @@ def _read(
 
 
 def _refused(drop: RawDrop, rule: str, why: str) -> _Read:
+    why += how_to_accept(rule, drop.source, drop.sha256)
     whole = {"source_seq": WHOLE_FILE, "reason": rule, "raw": why, "source": drop.source,
              "raw_sha256": drop.sha256}  # fmt: skip
     return _Read(None, pl.DataFrame([whole], schema=QUARANTINE))
 
 
-def _require_whole(rows: pl.DataFrame, before: pl.DataFrame, *, dated: bool) -> None:
+def _require_whole(
+    rows: pl.DataFrame, before: pl.DataFrame, accepted: frozenset[str], *, dated: bool
+) -> None:
     """Refuse a part of a file. Archives of single days are compared by their fullest session."""
     if dated:
         fullest = [_fullest(frame) for frame in (rows, before)]
-        require_delivery(None, *fullest)
+        require_delivery(None, *fullest, accepted=accepted)
         return
-    require_delivery(None, rows, before)
-    end, end_before = (frame["date"].max() for frame in (rows, before))
-    if isinstance(end, str) and isinstance(end_before, str) and end < end_before:
-        raise SourceError(
-            f"It ends on {end}, its version before on {end_before}.",
-            remedy="it is a part of a file: ask the vendor to send it again",
-            rule="shrunken_file",
-        )
+    require_version(None, rows, before, accepted=accepted)
 
 
 def _fullest(rows: pl.DataFrame) -> pl.DataFrame:
@@ -261,8 +273,10 @@ def rule_of(error: SourceError | None) -> str:
     return (error.rule if error else None) or "unreadable_file"
 
 
-def _drop(receipt: Receipt, store: DropStore) -> RawDrop:
-    return make_drop(receipt.source, receipt.name, store.get(receipt.sha256))
+def _drop(arrival: Arrival, store: DropStore) -> RawDrop:
+    receipt = arrival.receipt
+    drop = make_drop(receipt.source, receipt.name, store.get(receipt.sha256))
+    return as_allowed(drop, arrival.allowed)
 
 
 def _delivery(source: MarketDataSource, receipt: Receipt, earlier: Sequence[Receipt]) -> Delivery:
@@ -304,7 +318,7 @@ def _sessions_around(rows: pl.DataFrame, calendar: Calendar) -> Sequence[Session
     return calendar(first.replace(month=1, day=1), dt.date(last.year + 1, 1, 31))
 
 
-def _states(source: MarketDataSource, receipts: Sequence[Receipt], calendar: Calendar) -> list[str]:
+def _states(source: MarketDataSource, daily: Sequence[Arrival], calendar: Calendar) -> list[str]:
     """Return after each drop what the history up to it rests on, chained from the first drop on.
 
     How the source is read counts too: a mended mapping of columns reads all drops again.
@@ -318,8 +332,10 @@ def _states(source: MarketDataSource, receipts: Sequence[Receipt], calendar: Cal
          year)
     )  # fmt: skip
     states = []
-    for receipt in receipts:
+    for receipt, allowed in daily:
         chain = digest((chain, receipt.name, receipt.sha256, receipt.received_ns))
+        if allowed.rules:
+            chain = digest((chain, sorted(allowed.rules), allowed.header))
         states.append(chain)
     return states
 

@@ -10,7 +10,8 @@ import polars as pl
 from contracts.errors import ConfigurationError, SourceError
 from domain.market_data.instruments import NOT_LISTED, read_symbols
 from domain.market_data.normalise import read_rows
-from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, make_drop
+from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS, DropStore, RawDrop, make_drop
+from sources.market_data.acceptances import Acceptances, as_allowed
 from sources.market_data.configuration import SourceConfig, read_daily_order, read_sources
 from sources.market_data.daily import WHOLE_FILE, Calendar, DailyHistory, daily_history
 from sources.market_data.embedded import VendorFiles
@@ -78,6 +79,15 @@ class Desk:
         """Return what a source has sent."""
         return Receipts(self.store, name)
 
+    def acceptances(self, name: str) -> Acceptances:
+        """Return what people have accepted of a source's files."""
+        return Acceptances(self.store, name)
+
+    def kept(self, source: str, name: str, sha256: str) -> RawDrop:
+        """Return a drop that came, as it is read by now."""
+        drop = make_drop(source, name, self.store.get(sha256))
+        return as_allowed(drop, self.acceptances(source).allowed(sha256))
+
     def received(self) -> list[Receipt]:
         """Return all that came from the configured sources and from those of the daily bars."""
         names = dict.fromkeys((*self.daily_order, *self.configured))
@@ -102,8 +112,8 @@ class Desk:
                     f"No {EMBEDDED_BARS} that has come can be used: {why}",
                     remedy="ask the vendor to send it again",
                 )
-            bars, symbols = (self.store.get(usable[n]) for n in (EMBEDDED_BARS, EMBEDDED_SYMBOLS))
-            return read_rows(bars), read_symbols(symbols)
+            bars = self.kept(self.vendor.name, EMBEDDED_BARS, usable[EMBEDDED_BARS])
+            return read_rows(bars.data), read_symbols(self.store.get(usable[EMBEDDED_SYMBOLS]))
         rows = pl.concat(one.revisions for one in self.daily(calendar).values())
         dated = pl.col("session").dt.strftime("%Y%m%d").alias("date")
         return rows.filter(~pl.col("withdrawn")).select("symbol", dated, "close"), NOT_LISTED
@@ -116,7 +126,7 @@ class Desk:
             lines = wanted.filter(pl.col("raw_sha256") == receipt.sha256)
             if lines.is_empty():
                 continue
-            drop = make_drop(receipt.source, receipt.name, self.store.get(receipt.sha256))
+            drop = self.kept(receipt.source, receipt.name, receipt.sha256)
             rows = self.source(receipt.source).read(drop).rows
             texts = rows.select(pl.col("line").alias("source_seq"), "raw")
             found.append(lines.join(texts, on="source_seq"))
@@ -128,8 +138,9 @@ class Desk:
         for name in self.daily_order:
             kept = self.store.root / "histories" / name
             history = daily_history(
-                self.source(name), self.receipts(name).rows(), self.store, calendar, kept
-            )
+                self.source(name), self.receipts(name).rows(), self.store, calendar, kept,
+                self.acceptances(name).rows(),
+            )  # fmt: skip
             if history is not None:
                 found[name] = history
         return found

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from contracts.errors import SourceError
-from sources.file_drops import RawDrop, make_drop
+from sources.file_drops import DROP_BYTES_MAX, RawDrop, make_drop
 from sources.market_data.protocol import Refusal
+
+
+class Directory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the files lie, and how large one of them may be, unpacked."""
+
+    path: Path
+    bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
+
+
+class SessionFiles(Directory, frozen=True, kw_only=True):
+    """Files of single sessions.
+
+    With ``regular_hours_only``, rows before the open or after the close are wrong.
+    """
+
+    regular_hours_only: bool = False
 
 
 def files_below(root: Path, pattern: str) -> Iterator[Path]:

@@ -19,10 +19,12 @@ import msgspec
 import quickfix as fix
 
 from contracts.errors import SourceError
+from contracts.hosts import require_private_line
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import SaleConditions
 from sources.file_drops import RawDrop, make_drop
-from sources.market_data.errors import VendorCredentialError, VendorUnavailableError
+from sources.market_data.credentials import Variable, read_secret
+from sources.market_data.errors import VendorUnavailableError
 from sources.market_data.fix_messages import END, REFUSAL, SOH, Message, parse, readings
 from sources.market_data.protocol import (
     PriceBasis,
@@ -48,7 +50,7 @@ class FixMarketData(
     sender_comp_id: str
     target_comp_id: str
     username: str = ""
-    key_env: str | None = None
+    key_env: Variable | None = None
     listen_s: Seconds = 10.0
     timeout_s: Seconds = 10.0
     levels: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
@@ -63,18 +65,18 @@ class FixMarketData(
             When the password's variable is not set.
         SourceError
             When an identity holds what would forge other settings.
+        ConfigurationError
+            When the password would go over a network without TLS.
         """
         for text in (self.host, self.sender_comp_id, self.target_comp_id):
             if not text or not text.isprintable() or "=" in text:
                 raise SourceError(
                     f"{text!r} is no identity of a FIX session.", remedy="write it without '='"
                 )
-        password = environ.get(self.key_env, "").strip() if self.key_env else ""
-        if self.key_env and not password:
-            raise VendorCredentialError(
-                f"The password of source {name!r} is not set.",
-                remedy=f"set the environment variable {self.key_env}",
-            )
+        password = read_secret(name, self.key_env, environ) if self.key_env else ""
+        require_private_line(
+            self.host, has_password=bool(password), has_tls=self.tls_ca_file is not None
+        )
         return FixMarketDataSource(name, self, password)
 
 
@@ -85,6 +87,7 @@ class FixMarketDataSource(WithinTheDay):
     volume_unit_shares = 1
     calendar: str | None = None
     quote_scope: Scope = "exchange"
+    regular_hours_only = False
     sale_conditions = SaleConditions(source="no trades are asked for", rules=())
 
     def __init__(self, name: str, config: FixMarketData, password: str) -> None:

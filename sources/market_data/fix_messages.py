@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -21,6 +22,7 @@ SNAPSHOT, CHANGES, REFUSAL = "W", "X", "Y"
 _ENTRY_STARTS = {SNAPSHOT: "269", CHANGES: "279"}
 _SIDES = {"0": "bids", "1": "asks"}
 _DELETED = "2"
+_CHECK = re.compile(rb"\d{1,3}\x01*")
 _INSTANT_NS_MAX = 2**63 - 1
 
 Pairs = list[tuple[str, str]]
@@ -47,7 +49,8 @@ def messages_of(data: bytes) -> list[bytes]:
 def parse(raw: bytes) -> Message | str:
     """Return a message, or why it is none."""
     body, mark, check = raw.rpartition(SOH + b"10=")
-    if not raw.startswith(b"8=FIX") or not mark or not check.rstrip(SOH).isdigit():
+    # Three digits by the standard; what has thousands of them is no number for `int` either.
+    if not raw.startswith(b"8=FIX") or not mark or not _CHECK.fullmatch(check):
         return "not_a_message"
     if sum(body + SOH) % 256 != int(check.rstrip(SOH)):
         return "wrong_checksum"
@@ -150,26 +153,50 @@ class _Reader:
 def _levels(
     entries: list[dict[str, str]], places: dict[str, tuple[str, float]]
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return new sizes by price of each side; note in ``places`` where entries with an id stand."""
+    """Return new sizes by price of each side; note in ``places`` where entries with an id stand.
+
+    An entry that a change moves to another price leaves the one where it stood.
+    """
+    left: list[tuple[str, float]] = []
     sides: dict[str, list[tuple[float, float]]] = {"bids": [], "asks": []}
     for entry in entries:
         # Trades, openings, settlements: no levels of the book.
         if entry.get("269", "0") not in _SIDES:
             continue
         entry_id, gone = entry.get("278"), entry.get("279") == _DELETED
-        if gone and not ("269" in entry and "270" in entry):
-            side, price = places[entry["278"]]
-        else:
-            side, price = _SIDES[entry["269"]], float(entry["270"])
+        side, price = _place(entry, places)
         size = 0.0 if gone else float(entry["271"])
         if not (0 <= price < float("inf") and 0 <= size < float("inf")):
             raise ValueError(f"{price}, {size} is no price and size")
         sides[side].append((price, size))
-        if entry_id is not None and gone:
-            places.pop(entry_id, None)
-        elif entry_id is not None:
+        if entry_id is None:
+            continue
+        before = places.pop(entry_id, None)
+        if not gone:
             places[entry_id] = (side, price)
+        if before is not None and before != (side, price):
+            left.append(before)
+    _clear(left, sides, places)
     return sides
+
+
+def _place(entry: dict[str, str], places: dict[str, tuple[str, float]]) -> tuple[str, float]:
+    """Return side and price of an entry: what does not name both means where its id stands."""
+    if "269" in entry and "270" in entry:
+        return _SIDES[entry["269"]], float(entry["270"])
+    return places[entry["278"]]
+
+
+def _clear(
+    left: list[tuple[str, float]],
+    sides: dict[str, list[tuple[float, float]]],
+    places: dict[str, tuple[str, float]],
+) -> None:
+    """Empty the levels that entries have left, but those that are another's by now."""
+    given = {(side, price) for side, levels in sides.items() for price, _ in levels}
+    for side, price in left:
+        if (side, price) not in given and (side, price) not in places.values():
+            sides[side].append((price, 0.0))
 
 
 def _time_ns(message: Message) -> int:

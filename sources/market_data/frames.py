@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from contracts.errors import SourceError
-from domain.market_data.intraday_rules import crossed_book
+from domain.market_data.intraday.rules import crossed_book
 from domain.market_data.normalise import HEADER, text_lines
 from domain.market_data.quality import any_broken, first_broken, require_rules
 from sources.file_drops import RawDrop

@@ -11,16 +11,15 @@ import re
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
 
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import IEX
-from sources.file_drops import DROP_BYTES_MAX, RawDrop
-from sources.market_data.directory import files_below, take
+from sources.file_drops import RawDrop
+from sources.market_data.directory import SessionFiles, files_below, take
 from sources.market_data.frames import NEW_YORK, QUARANTINE, QUOTE, TRADE, Schema
 from sources.market_data.gzip_members import MAGIC, unpacked
 from sources.market_data.pcap import Fault, udp_payloads
@@ -63,14 +62,8 @@ _HEAD = struct.Struct("<BBq")
 _FAULT_BYTES_MAX = 32_768
 
 
-class IexFiles(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type",
-    tag="iex",
-):  # fmt: skip
+class IexFiles(SessionFiles, frozen=True, kw_only=True, tag_field="type", tag="iex"):
     """A directory of captures: ``*.pcap``, ``*.pcapng``, each also as ``.gz``."""
-
-    path: Path
-    bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
 
     def open(self, name: str, environ: Mapping[str, str]) -> IexSource:
         """Return the source."""
@@ -97,6 +90,7 @@ class IexSource(WithinTheDay):
 
     def __init__(self, name: str, config: IexFiles) -> None:
         self.name, self.config = name, config
+        self.regular_hours_only = config.regular_hours_only
 
     def fetch(self, window: Window, instruments: Sequence[str]) -> Iterator[RawDrop | Refusal]:
         """Yield the captures whose name has a day of the window, or none; all instruments."""

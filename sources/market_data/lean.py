@@ -9,19 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, NamedTuple
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple
 
-import msgspec
 import polars as pl
 
 from contracts.clock import NS_PER_S
 from contracts.errors import SourceError
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import SIP
-from sources.file_drops import DROP_BYTES_MAX, RawDrop
+from sources.file_drops import RawDrop
 from sources.market_data.archives import sole_zip_member
-from sources.market_data.directory import files_below, take
+from sources.market_data.directory import SessionFiles, files_below, take
 from sources.market_data.frames import (
     Rules,
     layout_rules,
@@ -67,15 +66,10 @@ _KINDS: dict[tuple[str, str], Kind] = {
 _PERIOD_NS = {"hour": 3_600 * NS_PER_S, "minute": 60 * NS_PER_S, "second": NS_PER_S}
 
 
-class LeanFiles(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type",
-    tag="lean",
-):  # fmt: skip
+class LeanFiles(SessionFiles, frozen=True, kw_only=True, tag_field="type", tag="lean"):
     """The directory of one market, e.g. ``Data/equity/usa``."""
 
-    path: Path
     resolutions: tuple[Resolution, ...] = RESOLUTIONS
-    bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
 
     def open(self, name: str, environ: Mapping[str, str]) -> LeanSource:
         """Return the source."""
@@ -104,6 +98,7 @@ class LeanSource(Undated):
 
     def __init__(self, name: str, config: LeanFiles) -> None:
         self.name, self.config = name, config
+        self.regular_hours_only = config.regular_hours_only
 
     def fetch(self, window: Window, instruments: Sequence[str]) -> Iterator[RawDrop | Refusal]:
         """Yield the zips of the instruments and, where the name has one, of the window's days."""

@@ -10,17 +10,15 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import polars as pl
 
 from contracts.errors import SourceError
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import SaleConditions
-from sources.file_drops import DROP_BYTES_MAX, RawDrop
-from sources.market_data.directory import files_below, take
+from sources.file_drops import RawDrop
+from sources.market_data.directory import SessionFiles, files_below, take
 from sources.market_data.frames import (
     DEPTH,
     layout_rules,
@@ -46,14 +44,8 @@ _NAME = re.compile(
 )
 
 
-class LobsterFiles(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type",
-    tag="lobster",
-):  # fmt: skip
+class LobsterFiles(SessionFiles, frozen=True, kw_only=True, tag_field="type", tag="lobster"):
     """A directory of LOBSTER's files, unpacked."""
-
-    path: Path
-    bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
 
     def open(self, name: str, environ: Mapping[str, str]) -> LobsterSource:
         """Return the source."""
@@ -81,6 +73,7 @@ class LobsterSource(WithinTheDay):
 
     def __init__(self, name: str, config: LobsterFiles) -> None:
         self.name, self.config = name, config
+        self.regular_hours_only = config.regular_hours_only
 
     def fetch(self, window: Window, instruments: Sequence[str]) -> Iterator[RawDrop | Refusal]:
         """Yield the files of the window's days and the instruments."""

@@ -18,6 +18,7 @@ import polars as pl
 
 from contracts.errors import SourceError
 from sources.file_drops import RawDrop
+from sources.market_data.credentials import Variable, read_secret
 from sources.market_data.errors import (
     VendorCredentialError,
     VendorSessionError,
@@ -32,10 +33,8 @@ from sources.market_data.vendor_library import (
     LibraryLimits,
     LibrarySource,
     Question,
-    Variable,
     bounds_of,
     import_library,
-    read_secret,
     read_zone,
 )
 from sources.market_data.vendor_library_series import Entry, decode_answer, place_of, read_bars

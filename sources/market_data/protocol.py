@@ -135,6 +135,10 @@ class SessionSource(MarketDataSource, Protocol):
     def calendar(self) -> str | None:
         """The code of its exchange calendar in exchange_calendars; None is the desk's."""
 
+    @property
+    def regular_hours_only(self) -> bool:
+        """Whether it promises that nothing is from before the open or after the close."""
+
     def days_of(self, name: str) -> tuple[dt.date, ...] | None:
         """Return the days that a drop can have rows of, by its name; None where it does not say."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -18,7 +17,7 @@ import polars as pl
 from contracts.clock import datetime_ns
 from sources.file_drops import DROP_BYTES_MAX, RawDrop
 from sources.market_data.archives import tar_gz_member
-from sources.market_data.directory import files_below, take
+from sources.market_data.directory import Directory, files_below, take
 from sources.market_data.frames import (
     layout_rules,
     number,
@@ -34,13 +33,9 @@ COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume", "adj_clos
 _NAME = re.compile(r"(?:.*/)?(\d{8})\.tar\.gz")
 
 
-class PystockFiles(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type",
-    tag="pystock",
-):  # fmt: skip
+class PystockFiles(Directory, frozen=True, kw_only=True, tag_field="type", tag="pystock"):
     """The directory of the archives; those of a year may lie in a directory of their own."""
 
-    path: Path
     # A day has 0.3 MB, 1 MB unpacked.
     bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = 100_000_000
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import polars as pl
 
 from contracts.errors import QuantiVistaError
+from domain.market_data.intraday.clock import TimeZoneShift, time_zone_shift
 from domain.market_data.intraday.rules import judge, rules_for
+from domain.market_data.sessions import SessionTimes
 from sources.file_drops import DropStore, RawDrop
 from sources.market_data.configuration import SessionConfig, SourceConfig
 from sources.market_data.frames import QUARANTINE
 from sources.market_data.protocol import Kind, Reading, SessionSource
 from sources.market_data.receipts import Receipt, Receipts
 
+# Sessions of a calendar, None for the desk's, from one day to another.
+Calendar = Callable[[str | None, dt.date, dt.date], Sequence[SessionTimes]]
 # What one drop's bytes can cause; it must not stop the others.
+_ONE_DAY = dt.timedelta(days=1)
 _FAILURES = (QuantiVistaError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
@@ -76,12 +81,13 @@ def session_drops(
     sources: Mapping[str, SessionSource],
     store: DropStore,
     day: dt.date,
-    is_session: Callable[[str | None, dt.date], bool],
+    calendar: Calendar,
 ) -> Iterator[Came]:
     """Yield what the kept drops say of a day, drop by drop in the order of source and name.
 
     Rows that break a rule of ``domain.market_data.intraday.rules`` are in the quarantine, as are
-    lines that the reader refused, and drops that cannot be read at all (as line 0). Of a drop that
+    lines that the reader refused, and drops that cannot be read at all or whose times are another
+    zone's (as line 0). Of a drop that
     is named for the day alone, everything is taken, and rows of other days are refused. Of others,
     the day's rows are taken, and what has no day of its own is of the day that the drop's first row
     has; without rows, of the middle of the days that its name can mean, or on which it came.
@@ -94,8 +100,8 @@ def session_drops(
         Where they are kept.
     day : date
         The session.
-    is_session : callable
-        Tells of a calendar, None for the desk's, whether a day is a session of it.
+    calendar : callable
+        Gives the sessions of a calendar from one day to another, both included.
     """
     for name, source in sources.items():
         receipts = {
@@ -104,9 +110,10 @@ def session_drops(
             if (days := source.days_of(key)) is None or day in days
         }
         drops = _Kept(store, name, receipts)
+        # The night of another zone's day is in the day beside it.
+        around = calendar(source.calendar, day - _ONE_DAY, day + _ONE_DAY)
         for receipt in receipts.values():
-            trades = is_session(source.calendar, day)
-            yield from _from_drop(source, receipt, drops, day, is_session=trades)
+            yield from _from_drop(source, receipt, drops, day, around)
 
 
 def _from_drop(
@@ -114,8 +121,7 @@ def _from_drop(
     receipt: Receipt,
     drops: Mapping[str, RawDrop],
     day: dt.date,
-    *,
-    is_session: bool,
+    around: Sequence[SessionTimes],
 ) -> Iterator[Came]:
     days = source.days_of(receipt.name)
     named, home = days == (day,), days[len(days) // 2] if days else _came_on(receipt)
@@ -126,8 +132,7 @@ def _from_drop(
             yield _unreadable(source, receipt, day, error)
         return
     try:
-        found = list(_judged(source, receipt, readings, day, home=None if named else home,
-                             is_session=is_session))  # fmt: skip
+        found = list(_judged(source, receipt, readings, day, around, None if named else home))
     except _FAILURES as error:
         found = [_unreadable(source, receipt, day, error)]
     yield from found
@@ -138,11 +143,12 @@ def _judged(
     receipt: Receipt,
     readings: list[Reading],
     day: dt.date,
-    *,
+    around: Sequence[SessionTimes],
     home: dt.date | None,
-    is_session: bool,
 ) -> Iterator[Came]:
     """Yield the day's rows and what of them is refused; all rows where there is no ``home``."""
+    hours = next((times for times in around if times.session == day), None)
+    taken, shift = [], None
     first = min(
         (found for reading in readings if (found := _first_session(reading)) is not None),
         default=home,
@@ -151,7 +157,16 @@ def _judged(
         if home is not None:
             rows = rows.filter(pl.col("session") == day)
             lost = lost.filter(pl.col("session").fill_null(first) == day)
-        rules = rules_for(kind, day, is_session=is_session, known_ns=receipt.received_ns)
+        taken.append(Reading(kind, rows, lost))
+        shift = shift or time_zone_shift(rows, around)
+    if shift is not None:
+        yield _shifted(source, receipt, day, shift)
+        return
+    for kind, rows, lost in taken:
+        rules = rules_for(
+            kind, day, hours=hours, known_ns=receipt.received_ns,
+            regular_hours_only=source.regular_hours_only,
+        )  # fmt: skip
         judged = judge(rows, rules)
         quarantine = pl.concat([lost, _refused(receipt, judged.refused)])
         yield Came(source, receipt, kind, judged.usable, quarantine)
@@ -170,7 +185,21 @@ def _unreadable(
     source: SessionSource, receipt: Receipt, day: dt.date, error: BaseException
 ) -> Came:
     why = error.message if isinstance(error, QuantiVistaError) else str(error)
-    row = (0, None, day, "unreadable_drop", why, receipt.source, receipt.sha256)
+    return _whole(source, receipt, day, "unreadable_drop", why)
+
+
+def _shifted(source: SessionSource, receipt: Receipt, day: dt.date, shift: TimeZoneShift) -> Came:
+    way = "after" if shift.hours > 0 else "before"
+    why = (
+        f"the times lie {abs(shift.hours)} h {way} the exchange's: {shift.share_as_stamped:.0%} of "
+        f"the volume is within the session, without that {shift.share_shifted:.0%}"
+    )
+    return _whole(source, receipt, day, "changed_time_zone", why)
+
+
+def _whole(source: SessionSource, receipt: Receipt, day: dt.date, rule: str, why: str) -> Came:
+    """Refuse a whole drop: line 0 says why."""
+    row = (0, None, day, rule, why, receipt.source, receipt.sha256)
     refused = pl.DataFrame([row], schema=QUARANTINE, orient="row")
     return Came(source, receipt, None, pl.DataFrame(), refused)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import SourceError
-from sources.file_drops import DROP_BYTES_MAX, RawDrop
-from sources.market_data.directory import files_below, take
+from sources.file_drops import RawDrop
+from sources.market_data.directory import Directory, files_below, take
 from sources.market_data.frames import (
     layout_rules,
     number,
@@ -42,15 +41,13 @@ class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volume: str = "volume"
 
 
-class TableFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TableFiles(Directory, frozen=True, kw_only=True):
     """Where the files lie, and what is in them."""
 
-    path: Path
     columns: Columns = Columns()
     date_format: str = "%Y-%m-%d"
     volume_unit_shares: Annotated[int, msgspec.Meta(ge=1)] = 1
     price_basis: PriceBasis = "raw"
-    bytes_max: Annotated[int, msgspec.Meta(ge=1, le=DROP_BYTES_MAX)] = DROP_BYTES_MAX
 
     @property
     def mapping(self) -> dict[str, str]:

@@ -39,8 +39,6 @@ from sources.market_data.protocol import (
 )
 
 Interval = Literal["1min", "5min", "30min", "60min"]
-# An underscore is needed so that a key, which rarely has one, cannot be put here by mistake.
-Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$")]
 # A daily drop is a year, an intraday one a day: no more of either for one instrument at a time.
 PARTS_MAX = 400
 
@@ -86,17 +84,6 @@ def import_library(module: str, *, remedy: str) -> ModuleType:
         raise ConfigurationError(
             f"The vendor's library {module!r} cannot be imported: {error}.", remedy=remedy
         ) from error
-
-
-def read_secret(name: str, variable: str, environ: Mapping[str, str]) -> str:
-    """Return what an environment variable holds; raise ``VendorCredentialError`` if nothing."""
-    found = environ.get(variable, "").strip()
-    if not found:
-        raise VendorCredentialError(
-            f"A credential of source {name!r} is not set.",
-            remedy=f"set the environment variable {variable}",
-        )
-    return found
 
 
 def read_zone(name: str) -> ZoneInfo:

@@ -7,13 +7,13 @@ embedded data; an empty one for none.
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from contracts.errors import ConfigurationError
+from sources.settings_file import as_settings, read_tables
 
 BYTES_MAX = 500_000_000
 _Size = Annotated[int, msgspec.Meta(ge=1, le=BYTES_MAX)]
@@ -73,14 +73,10 @@ def read_reference_config(path: Path) -> ReferenceConfig:
         When it is no TOML, a name or value is unknown or malformed, or ``universe`` is an index
         that no membership file is about.
     """
-    if not path.exists():
-        return ReferenceConfig()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("reference", {})
-        found = msgspec.convert(
-            table, ReferenceConfig, dec_hook=lambda kind, value: _path(path.parent, kind, value)
-        )
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        table = read_tables(path).get("reference", {})
+        found: ReferenceConfig = as_settings(table, ReferenceConfig, path.parent)
+    except ValueError as error:
         raise _misfit(path, str(error)) from None
     indexes = {files.index for files in found.membership}
     if found.universe is not None and found.universe not in indexes:
@@ -102,13 +98,3 @@ def _misfit(path: Path, what: str) -> ConfigurationError:
     return ConfigurationError(
         f"[reference] of {path} does not fit: {what}.", remedy="see docs/reference-data.md"
     )
-
-
-def _path(base: Path, kind: type, value: object) -> Path:
-    if kind is not Path:
-        # What msgspec asks of a hook for a type that it does not know.
-        raise NotImplementedError(f"{kind} is no type of a setting of reference data")
-    if not isinstance(value, str):
-        # msgspec adds where.
-        raise ValueError("Expected a path as text")  # noqa: TRY004
-    return base / value

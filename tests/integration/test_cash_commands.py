@@ -127,6 +127,7 @@ def lake_of(settings, trades, equity):
     for key, frame in (
         (("cash_management", "settlement_ladder"), ladder_frame(trades, equity)),
         (("portfolio_management", "equity"), equity),
+        (("trade_execution", "trades"), trades),
     ):
         lake.write(key, frame, partition_column="month", partitions=["2010-08-01"])
 
@@ -143,6 +144,7 @@ def test_the_forecast_settles_what_is_open_and_proposes_a_sweep(run):
             "commission_minor": [1_00, 1_00],
             "settlement_date": [dt.date(2010, 8, 25)] * 2,
             "currency": ["USD"] * 2,
+            "month": ["2010-08-01"] * 2,
         }
     )
     lake_of(read_settings(), trades, equity)
@@ -155,6 +157,9 @@ def test_the_forecast_settles_what_is_open_and_proposes_a_sweep(run):
     (settles,) = [line for line in said.splitlines() if "2010-08-25" in line and "199.00" in line]
     assert "300.00" in settles
     assert "sweep" in said
+    # To the cent: as floats, 0.29 is less than 29 cents.
+    odd = ("--target", "0.29", "--ceiling", "1", "--counter-account", "asset:treasury:USD")
+    assert "sweep 151.71 USD" in run("forecast", *odd)
     assert "asset:treasury:USD" in said
     later = pl.DataFrame({"session": [dt.date(2010, 8, 26)], "month": equity["month"]})
     lake_of(read_settings(), trades, pl.concat([equity, later], how="diagonal").fill_null(300_00))

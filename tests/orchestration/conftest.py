@@ -19,3 +19,14 @@ def whole(tmp_path_factory, vendor_dir):
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(settings, [(MONTHS[0], MONTHS[-1])], instance=instance).success
         yield settings, instance
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory):
+    """A few names' files, and the home that holds all that they say: to be copied, not changed."""
+    root = tmp_path_factory.mktemp("history")
+    settings = Settings(
+        home=root / "home", vendor_dir=write_vendor_files(root / "vendor", every=10_000)
+    )
+    assert run(settings, [(MONTHS[0], MONTHS[-1])]).success
+    return root

@@ -8,7 +8,9 @@ import time
 import dagster as dg
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from domain.market_data.changes import first_changed_month
 from domain.market_data.normalise import read_lines
 from io_managers.lake import Lake
@@ -19,7 +21,7 @@ from sensors import arrivals as module
 from sensors.arrivals import arrivals
 from sensors.restatements import SHA256_TAG, WHY_TAG
 from sources.file_drops import EMBEDDED_BARS, EMBEDDED_SYMBOLS
-from tests.orchestration.chain import MONTHS, run, write_vendor_files
+from tests.orchestration.chain import MONTHS, run
 
 MARCH_16 = dt.date(2010, 3, 16)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -70,17 +72,6 @@ def age(path, seconds=60.0):
     """Make a file look as if its last change were some time ago."""
     changed = time.time() - seconds
     os.utime(path, (changed, changed))
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    """A vendor's files, and the lake that holds all that they say."""
-    root = tmp_path_factory.mktemp("history")
-    settings = Settings(
-        home=root / "home", vendor_dir=write_vendor_files(root / "vendor", every=10_000)
-    )
-    assert run(settings, [(MONTHS[0], MONTHS[-1])]).success
-    return root
 
 
 @pytest.fixture
@@ -231,6 +222,27 @@ def test_a_broken_file_opens_one_incident_and_starts_no_run(built, data, message
     (incident,) = built.incidents()
     assert incident.kind == "vendor_file_unusable"
     assert message in incident.detail
+
+
+def test_a_file_that_a_person_accepts_is_taken_in_at_the_next_look(built, monkeypatch):
+    built.edit(lambda lines: [line for line in lines if line < "20100810"])
+    refused = built.settled()
+    assert "ends on 20100809, the file before it on 20100820" in refused.skip_message
+    command = refused.skip_message.split("quantivista ")[1].split(" --as")[0]
+    assert command in built.incidents()[0].detail
+    assert built.tick().skip_message == "No new file."
+    for name in ("home", "vendor_dir"):
+        monkeypatch.setenv(f"QUANTIVISTA_{name.upper()}", str(getattr(built.settings, name)))
+    for word in ("need not keep", "has accepted it already"):
+        said = CliRunner().invoke(app, [*command.split(), "--because", "the vendor cut it"])
+        assert said.exit_code == 0, said.output
+        assert word in said.output
+    (request,) = built.settled().run_requests
+    assert (request.job_name, request.partition_key) == ("daily", MONTHS[-1])
+    assert built.execute(request)
+    bars = Lake(built.settings.lake_root).read(("market_data", "bars"))
+    assert bars["session"].max() == dt.date(2010, 8, 9)
+    assert built.tick().skip_message == "No new file."
 
 
 def test_a_broken_symbol_list_is_refused_too(built):

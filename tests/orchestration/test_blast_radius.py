@@ -12,19 +12,9 @@ from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.lake import Lake
 from orchestration.base.settings import Settings
 from sources.file_drops import EMBEDDED_BARS
-from tests.orchestration.chain import MONTHS, hashes, run, write_vendor_files
+from tests.orchestration.chain import hashes
 
 DAY, NAME = "2010-07-13", "US.PM"
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    root = tmp_path_factory.mktemp("history")
-    settings = Settings(
-        home=root / "home", vendor_dir=write_vendor_files(root / "vendor", every=10_000)
-    )
-    assert run(settings, [(MONTHS[0], MONTHS[-1])]).success
-    return root
 
 
 @pytest.fixture

@@ -160,6 +160,34 @@ def test_rows_of_a_day_without_a_session_and_from_the_future_are_refused(desk):
     assert table(desk, "trades").is_empty()
 
 
+def minutes(first, last):
+    """One bar for each minute of New York's clock, as LEAN writes them."""
+    return "".join(
+        f"{minute * 60_000},10000,10000,10000,10000,100\n" for minute in range(first, last)
+    )
+
+
+def test_a_file_of_another_time_zone_and_rows_outside_the_hours_are_in_the_quarantine(desk):
+    desk.sources_file.write_text(
+        '[sources.lean]\ntype = "lean"\npath = "lean"\nregular_hours_only = true\n'
+    )
+    # One minute before the open, and one bar after the close; then the hours of UTC.
+    receive(desk, {
+        "minute/spy/20131007_trade.zip": ("20131007_spy_minute_trade.csv", minutes(569, 961)),
+        "minute/spy/20131008_trade.zip": ("20131008_spy_minute_trade.csv", minutes(810, 1200)),
+    })  # fmt: skip
+    rebuild(desk, "2013-10-07", "2013-10-08")
+    bad = table(desk, "intraday_quarantine").sort("session", "source_seq")
+    assert bad.select("session", "source_seq", "reason").rows() == [
+        (dt.date(2013, 10, 7), 1, "outside_session_hours"),
+        (dt.date(2013, 10, 7), 392, "outside_session_hours"),
+        (dt.date(2013, 10, 8), 0, "changed_time_zone"),
+    ]
+    assert "4 h after the exchange's" in bad["raw"].item(2)
+    bars = table(desk, "intraday_bars")
+    assert bars["session"].value_counts().rows() == [(dt.date(2013, 10, 7), 390)]
+
+
 def test_without_a_source_the_tables_are_there_and_empty_and_say_so(tmp_path):
     settings = Settings(home=tmp_path, now=NOW, history_start=dt.date(2013, 10, 1))
     metadata = rebuild(settings, "2013-10-04", "2013-10-07")

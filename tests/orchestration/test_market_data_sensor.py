@@ -7,7 +7,9 @@ import time
 import dagster as dg
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from io_managers.lake import Lake
 from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings
@@ -138,6 +140,22 @@ def test_what_a_source_refuses_opens_one_incident(desk):
         (incident,) = store.incidents()
     assert incident.kind == "source_refused"
     assert "bad.csv" in incident.detail
+
+
+def test_a_refused_file_that_a_person_accepts_is_taken_in_at_the_next_look(desk, monkeypatch):
+    assert desk.settled().run_requests
+    desk.put("2010-07-01", of("2010-07-01")[:5])
+    assert not desk.settled().run_requests
+    with incident_store(desk.settings) as store:
+        (incident,) = store.incidents()
+    command = incident.detail.split("quantivista ")[1].split(" --as")[0]
+    assert desk.tick().skip_message == "No new file."
+    monkeypatch.setenv("QUANTIVISTA_HOME", str(desk.settings.home))
+    said = CliRunner().invoke(app, [*command.split(), "--because", "the index was cut"])
+    assert said.exit_code == 0, said.output
+    (request,) = desk.settled().run_requests
+    assert (request.job_name, request.tags[START]) == ("restate", "2009-08-01")
+    assert desk.tick().skip_message == "No new file."
 
 
 def test_without_sources_of_its_own_it_watches_nothing(tmp_path):

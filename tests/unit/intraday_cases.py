@@ -4,12 +4,20 @@ import datetime as dt
 
 import polars as pl
 
+from domain.market_data.sessions import SessionTimes
 from sources.market_data.frames import QUOTE, TRADE
 
 DAY = dt.date(2013, 10, 7)
 SECOND_NS = 10**9
 # 13:30 UTC, the opening in New York.
 OPEN_NS = 1_381_152_600 * SECOND_NS
+HOURS_NS = 6.5 * 3_600 * SECOND_NS
+
+
+def hours_of(day):
+    """Regular trading in New York in summer."""
+    open_ns = OPEN_NS + (day - DAY).days * 86_400 * SECOND_NS
+    return SessionTimes(day, open_ns, open_ns + int(HOURS_NS))
 
 
 def trades(*rows, symbol="SPY", day=DAY):

@@ -8,7 +8,8 @@ import polars as pl
 
 from contracts.errors import SourceError
 from domain.market_data.deliveries import delivery_findings
-from domain.market_data.intraday_rules import intraday_findings, time_zone_shift
+from domain.market_data.intraday.clock import time_zone_shift
+from domain.market_data.intraday.rules import judge, rules_for
 from domain.market_data.normalise import HEADER, coverage_of, normalise, read_rows
 from domain.market_data.reference import CorporateAction
 from domain.market_data.series_rules import series_findings
@@ -157,13 +158,16 @@ def minutes(first_h, last_h, *, shift_h=0):
         {
             "line": list(range(1, len(starts) + 1)), "symbol": "A", "session": HALF_DAY,
             "start_ns": [MIDNIGHT_NS + (m + 60 * shift_h) * 60 * 10**9 for m in starts],
-            "volume": 100.0,
+            **dict.fromkeys(("open", "high", "low", "close"), 1.0), "volume": 100.0,
         }
-    )  # fmt: skip
+    ).with_columns(end_ns=pl.col("start_ns") + 60 * 10**9)  # fmt: skip
 
 
 def hours(rows):
-    return set(intraday_findings(rows, TIMES, regular_hours_only=True)["rule"])
+    rules = rules_for(
+        "bar_1m", HALF_DAY, hours=TIMES[0], known_ns=TIMES[0].close_ns * 2, regular_hours_only=True
+    )  # fmt: skip
+    return set(judge(rows, rules).refused["reason"])
 
 
 def zone(rows):

@@ -13,7 +13,7 @@ from sources.market_data.session_drops import session_drops
 from tests.unit import test_fix_market_data as fix
 from tests.unit import test_source_depth as depth
 from tests.unit.capture_cases import frame, message, pcap, pcapng, quote, transport
-from tests.unit.intraday_cases import DAY, OPEN_NS, quotes, trades
+from tests.unit.intraday_cases import DAY, OPEN_NS, hours_of, quotes, trades
 from tests.unit.source_cases import drop
 
 BOOK = "5859400,200,5853300,18,5859800,200,5853000,150\n"
@@ -23,9 +23,9 @@ ONE = quote("A", 1, 1, 2, 2)
 PACKET = frame(transport([ONE]))
 
 
-def session(rows, kind="trade", *, day=DAY, is_session=True):
+def session(rows, kind="trade", *, day=DAY):
     """The reasons of a day's rows, after their reader took them."""
-    rules = rules_for(kind, day, is_session=is_session, known_ns=OPEN_NS + 86_400 * 10**9)
+    rules = rules_for(kind, day, hours=hours_of(day), known_ns=OPEN_NS + 86_400 * 10**9)
     return set(judge(rows, rules).refused["reason"])
 
 
@@ -66,7 +66,9 @@ def session_of(data):
         received_ns = int(dt.datetime(2018, 1, 5, tzinfo=dt.UTC).timestamp()) * 10**9
         Receipts(store, "iex").receive(make_drop("iex", name, data), now_ns=received_ns)
         sources = {"iex": IexFiles(path=Path(home)).open("iex", {})}
-        came = session_drops(sources, store, dt.date(2018, 1, 3), lambda _, __: True)
+        came = session_drops(
+            sources, store, dt.date(2018, 1, 3), lambda _, __, day: [hours_of(day)]
+        )
         return {reason for one in came for reason in one.quarantine["reason"]}
 
 

@@ -3,9 +3,11 @@
 import datetime as dt
 
 import exchange_calendars as xcals
+import msgspec
 import polars as pl
 import pytest
 
+from contracts.clock import datetime_ns
 from contracts.errors import ContractError
 from domain.market_data.adjust import forward_adjusted
 from domain.market_data.normalise import normalise, read_rows
@@ -133,3 +135,72 @@ def test_the_embedded_year_has_no_unexplained_jump():
     assert adjusted.filter(instrument_id="US.FPL").height == 245
     mcafee = adjusted.filter(instrument_id="US.MFE", session=dt.date(2010, 8, 19))
     assert mcafee["overnight_ratio"].item() == pytest.approx(1.58, abs=0.01)
+
+
+# 16:00 in New York on the ex-session.
+CLOSE_NS = datetime_ns(dt.datetime(2010, 1, 5, 21, tzinfo=dt.UTC))
+HOUR_NS = 3_600 * 10**9
+
+
+def known(at_ns, kind="split", **changes):
+    return msgspec.structs.replace(action(kind, **changes), knowledge_ns=at_ns)
+
+
+@pytest.mark.parametrize(
+    ("at_ns", "flagged"),
+    [(None, False), (CLOSE_NS - HOUR_NS, False), (CLOSE_NS, False), (CLOSE_NS + 1, True),
+     (CLOSE_NS + 99 * HOUR_NS, True)],
+)  # fmt: skip
+def test_a_split_that_was_known_too_late_is_the_jump_that_it_was_then(at_ns, flagged):
+    series = bars((100, 100), (50, 50), (51, 52), (53, 53))
+    adjusted = forward_adjusted(series, [known(at_ns, ratio=2.0)])
+    assert adjusted["unexplained_jump"].to_list() == [False, flagged, False, False]
+    # No value is another: the series is that of an action known in time.
+    timely = forward_adjusted(series, [action("split", ratio=2.0)])
+    assert adjusted.drop("unexplained_jump").equals(timely.drop("unexplained_jump"))
+
+
+def test_the_close_that_counts_is_the_exchanges_own():
+    series, split = bars((100, 100), (50, 50)), known(CLOSE_NS - HOUR_NS, ratio=2.0)
+    half_day = {DAY + dt.timedelta(days=1): CLOSE_NS - 3 * HOUR_NS}
+    assert not forward_adjusted(series, [split])["unexplained_jump"].any()
+    assert forward_adjusted(series, [split], closes_ns=half_day)["unexplained_jump"][1]
+
+
+def test_a_small_dividend_that_was_known_late_is_no_jump():
+    series = bars((100, 100), (99, 99))
+    late = [known(CLOSE_NS + HOUR_NS, "special_dividend", cash=1.0)]
+    assert not forward_adjusted(series, late)["unexplained_jump"].any()
+    assert forward_adjusted(series, late)["factor"][1] == pytest.approx(100 / 99)
+
+
+def test_only_the_late_one_of_two_actions_of_a_bar_is_left_out():
+    # 2:1 in time, and half of the rest paid out, of which nobody knew.
+    series = bars((100, 100), (25, 25))
+    acted = [action("split", ratio=2.0), known(CLOSE_NS + 1, "special_dividend", cash=50.0)]
+    adjusted = forward_adjusted(series, acted)
+    assert adjusted["overnight_ratio"][1] == pytest.approx(1.0)
+    assert adjusted["unexplained_jump"].to_list() == [False, True]
+
+
+def test_an_action_on_a_missing_session_is_late_by_the_close_of_the_next_bar():
+    gapped = bars((100, 100), (0.1, 0.1), (50, 50)).filter(pl.col("open") > 1)
+    next_close_ns = CLOSE_NS + 24 * HOUR_NS
+    for at_ns, flagged in ((next_close_ns, False), (next_close_ns + 1, True)):
+        adjusted = forward_adjusted(gapped, [known(at_ns, ratio=2.0)])
+        assert adjusted["unexplained_jump"].to_list() == [False, flagged]
+
+
+def test_a_row_is_known_when_the_last_of_its_inputs_was():
+    rows = bars((100, 100), (50, 50), (51, 51), (52, 52))
+    closes = [dt.datetime(2010, 1, 4 + day, 21, tzinfo=dt.UTC) for day in range(4)]
+    at = pl.Series("knowledge_time", closes, dtype=pl.Datetime("us", "UTC"))
+    late_ns = CLOSE_NS + 36 * HOUR_NS
+    adjusted = forward_adjusted(rows.with_columns(at), [known(late_ns, ratio=2.0)])
+    late = dt.datetime(2010, 1, 7, 9, tzinfo=dt.UTC)
+    assert adjusted["knowledge_time"].to_list() == [closes[0], late, late, closes[3]]
+    assert adjusted["knowledge_time"].dtype == at.dtype
+
+
+def test_the_demos_own_actions_were_all_known_in_time():
+    assert {one.knowledge_ns for one in ACTIONS} == {None}

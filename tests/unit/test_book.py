@@ -4,9 +4,12 @@ import datetime as dt
 import json
 
 import msgspec
+import polars as pl
 import pytest
 
+from assets.book import OUTS
 from contracts.errors import BookError
+from domain.book.live_cash import other_entries
 from domain.book.market import Executions, Fill
 from domain.book.policy import book_rules
 from domain.book.simulate import simulated_fills
@@ -246,6 +249,24 @@ def test_an_ordinary_dividend_is_income_and_holds_no_order_back():
     assert events.equity[0].distributions_minor == 25_00
     (entry,) = [e for e in events.ledger.entries if e.cause == "cash_dividend"]
     assert (entry.credit, entry.reference) == ("income:dividend:USD", f"US.A:{paid.ex_session}")
+
+
+def test_two_dividends_of_one_day_are_two_entries_wherever_they_are_booked():
+    paid = [action("cash_dividend", cash=0.25), action("cash_dividend", cash=0.5)]
+    day = market(1, {"US.A": bar(10), "US.B": bar(10)}, actions=paid)
+    state, (events,) = advance([day], state=holding(100))
+    assert state.cash_minor == 50_000_00 + 75_00
+    entries = [e for e in events.ledger.entries if e.cause == "cash_dividend"]
+    assert sorted(e.amount_minor for e in entries) == [25_00, 50_00]
+    frame = pl.DataFrame([msgspec.structs.asdict(entry) for entry in entries])
+    assert frame["reference"].n_unique() == 1
+    assert frame["event_id"].is_unique().all()
+    rows = pl.DataFrame([msgspec.structs.asdict(row) for row in events.ledger.adjustments])
+    assert rows.select(OUTS["adjustments"]["metadata"]["primary_key"]).is_unique().all()
+    # The live ledger's ids, which must not depend on what else the session holds.
+    opens_ns = {day.session: day.open_ns}
+    _, booked = other_entries(frame, day.session - dt.timedelta(days=1), opens_ns)
+    assert len({transfer.id for transfer in booked}) == 2
 
 
 def test_what_is_not_in_the_index_is_sold_and_not_bought():

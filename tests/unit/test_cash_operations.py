@@ -197,16 +197,6 @@ def test_an_order_is_reserved_filled_in_parts_and_the_rest_released(side: str) -
     assert state.accounts["expense:fee:USD"].balance_minor == 4
 
 
-@pytest.mark.parametrize(("side", "sign"), [("buy", 1), ("sell", -1)])
-def test_a_trade_that_nothing_was_reserved_for(side: str, sign: int) -> None:
-    trade = {"cash": ALPHA, "trading": AAPL, "side": side, "amount_minor": 40}
-    state = booked(funded(), operations.settle_trade(at("t"), **trade, fee_minor=2))
-    state = booked(state, operations.settle_trade(at("free"), **trade, fee_minor=0))
-    assert balances(state, ALPHA, AAPL) == [998 - 80 * sign, 80 * sign]
-    with pytest.raises(OperationRefusedError, match="'hold'"):
-        operations.settle_trade(at("x"), **(trade | {"side": "hold"}), fee_minor=0)
-
-
 @pytest.mark.parametrize(
     ("keep", "least", "expected"),
     [(600, 1, [600, 400]), (1_000, 1, [1_000, 0]), (600, 401, [1_000, 0])],

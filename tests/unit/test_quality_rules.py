@@ -18,6 +18,7 @@ from domain.market_data.quality import (
     require_rules,
 )
 from sources.market_data.frames import sift
+from tests.unit.intraday_cases import hours_of
 from tests.unit.quality_cases import CASES, DAYS, GOOD, file, reasons
 from tests.unit.source_cases import drop
 
@@ -68,7 +69,7 @@ def test_a_reason_outside_the_catalogue_is_refused_by_every_reader():
 
 
 def test_every_reason_of_a_feed_or_of_intraday_rows_is_in_the_catalogue():
-    days = {"day": DAYS[0], "is_session": True, "known_ns": 0}
+    days = {"day": DAYS[0], "hours": hours_of(DAYS[0]), "known_ns": 0, "regular_hours_only": True}
     kinds = ("trade", "quote", "depth", "quote_bar_1m", "bar_1m")
     found = {name for kind in kinds for name, _ in rules_for(kind, **days)}
     for name in ("binance_feed", "fix_messages", "iex_tops", "pcap", "session_drops"):

@@ -9,6 +9,7 @@ import pytest
 
 from contracts.errors import ContractError
 from domain.market_data.intraday.rules import judge, rules_for
+from domain.market_data.sessions import SessionTimes
 from sources.file_drops import DropStore, make_drop
 from sources.market_data import session_drops as session_drops_module
 from sources.market_data.binance_feed import BinanceFeedFiles, BinanceFeedSource
@@ -22,12 +23,22 @@ from tests.unit.capture_cases import AT_NS, frame, pcap, quote, trade, transport
 from tests.unit.source_cases import zipped
 
 WEDNESDAY, THURSDAY = dt.date(2018, 1, 3), dt.date(2018, 1, 4)
-DAY_NS = 86_400 * 10**9
+DAY_NS, HOUR_NS = 86_400 * 10**9, 3_600 * 10**9
 SATURDAY = dt.date(2018, 1, 6)
 
 
-def weekdays(calendar, day):
-    return calendar == "24/7" or day.weekday() < 5
+def weekdays(calendar, first, last):
+    """All days, or those of the week from 14:30 to 21:00 UTC."""
+    days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    found = []
+    for day in days:
+        midnight_ns = int(dt.datetime(*day.timetuple()[:3], tzinfo=dt.UTC).timestamp()) * 10**9
+        if calendar == "24/7":
+            found.append(SessionTimes(day, midnight_ns, midnight_ns + DAY_NS))
+        elif day.weekday() < 5:
+            opens_ns = midnight_ns + 29 * HOUR_NS // 2
+            found.append(SessionTimes(day, opens_ns, midnight_ns + 21 * HOUR_NS))
+    return found
 
 
 @pytest.fixture
@@ -36,6 +47,7 @@ def desk(tmp_path):
     configs = {
         "iex": IexFiles(path=tmp_path), "lean": LeanFiles(path=tmp_path),
         "binance": BinanceFeedFiles(path=tmp_path), "own": CsvFiles(path=tmp_path),
+        "regular": LeanFiles(path=tmp_path, regular_hours_only=True),
     }  # fmt: skip
     sources, store = session_sources(configs, {}), DropStore(tmp_path / "drops")
 
@@ -162,6 +174,62 @@ def test_bars_that_cannot_be_are_refused_with_what_was_understood(desk):
     assert json.loads(one.quarantine["raw"][0])["high"] == 0.0001
 
 
+def minute_bars(first_h, last_h):
+    """A zip of one bar per minute, from one hour of New York's clock to another."""
+    lines = [
+        f"{minute * 60_000},10000,10000,10000,10000,100"
+        for minute in range(int(first_h * 60), int(last_h * 60))
+    ]
+    return zipped("20180103_spy_minute_trade.csv", "\n".join(lines).encode())
+
+
+MINUTES = "minute/spy/20180103_trade.zip"
+
+
+def test_only_a_source_of_regular_trading_may_have_nothing_outside_its_hours(desk):
+    receive, came = desk
+    for source in ("lean", "regular"):
+        receive(source, MINUTES, minute_bars(9.25, 16.25))
+    extended, regular = came(WEDNESDAY)
+    assert (extended.rows.height, extended.quarantine.height) == (420, 0)
+    assert (regular.rows.height, regular.quarantine.height) == (390, 30)
+    assert set(regular.quarantine["reason"]) == {"outside_session_hours"}
+
+
+def test_a_closing_print_is_of_the_session_though_it_is_reported_after_it(desk):
+    receive, came = desk
+    close_ms = 16 * 3_600_000
+    text = f"{close_ms + 90_000},10000,1,P,1,0\n{close_ms + 121_000},10000,1,P,1,0\n".encode()
+    name = "tick/spy/20180103_trade.zip"
+    receive("regular", name, zipped("20180103_spy_Trade_Tick.csv", text))
+    (one,) = came(WEDNESDAY)
+    assert one.rows["line"].to_list() == [1]
+    assert one.quarantine.select("source_seq", "reason").rows() == [(2, "outside_session_hours")]
+
+
+@pytest.mark.parametrize("source", ["lean", "regular"])
+def test_a_file_of_another_time_zone_is_refused_as_a_whole(desk, source):
+    receive, came = desk
+    # UTC in the place of New York's clock.
+    receive(source, MINUTES, minute_bars(14.5, 21))
+    (one,) = came(WEDNESDAY)
+    assert one.rows.is_empty()
+    assert one.quarantine.select("source_seq", "reason").rows() == [(0, "changed_time_zone")]
+    assert one.quarantine["raw"].item() == (
+        "the times lie 5 h after the exchange's: 23% of the volume is within the session, "
+        "without that 100%"
+    )
+
+
+@pytest.mark.parametrize(("first_h", "last_h"), [(4, 9.5), (16, 20), (7, 9.5)])
+def test_early_or_late_trading_alone_is_no_other_time_zone(desk, first_h, last_h):
+    receive, came = desk
+    receive("lean", MINUTES, minute_bars(first_h, last_h))
+    (one,) = came(WEDNESDAY)
+    assert one.quarantine.is_empty()
+    assert one.rows.height == (last_h - first_h) * 60
+
+
 INFINITY, NAN = float("inf"), float("nan")
 
 
@@ -189,7 +257,7 @@ def test_no_row_passes_that_is_not_all_numbers_and_somebodys(kind, changes, reas
     row |= {"symbol": "A", "session": WEDNESDAY, "exchange": "P", "conditions": ""}
     row |= {"suspicious": False}
     rows = pl.DataFrame([{name: row[name] for name in schema} | changes], schema=schema)
-    rules = rules_for(kind, WEDNESDAY, is_session=True, known_ns=2)
+    rules = rules_for(kind, WEDNESDAY, hours=SessionTimes(WEDNESDAY, 0, 2), known_ns=2)
     found = judge(rows, rules)
     assert found.refused["reason"].to_list() == ([reason] if reason else [])
     assert found.usable.height == (0 if reason else 1)

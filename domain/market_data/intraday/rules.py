@@ -8,9 +8,14 @@ from typing import NamedTuple
 
 import polars as pl
 
+from contracts.clock import NS_PER_S
+from domain.market_data.sessions import SessionTimes
+
 # A rule's name, and where it is broken; null is not broken.
 Rules = Sequence[tuple[str, pl.Expr]]
 _OHLC = ("open", "high", "low", "close")
+# Exchanges report a closing auction's print up to a minute and a half late: see docs/intraday.md.
+CLOSING_PRINT_NS = 120 * NS_PER_S
 
 
 class Judged(NamedTuple):
@@ -20,7 +25,14 @@ class Judged(NamedTuple):
     refused: pl.DataFrame
 
 
-def rules_for(kind: str, day: dt.date, *, is_session: bool, known_ns: int) -> Rules:
+def rules_for(
+    kind: str,
+    day: dt.date,
+    *,
+    hours: SessionTimes | None,
+    known_ns: int,
+    regular_hours_only: bool = False,
+) -> Rules:
     """Return the rules of a kind of rows.
 
     Parameters
@@ -29,17 +41,22 @@ def rules_for(kind: str, day: dt.date, *, is_session: bool, known_ns: int) -> Ru
         Of the rows: ``trade``, ``quote``, ``depth``, a bar or a quote bar.
     day : date
         The session that the rows are taken for.
-    is_session : bool
-        Whether the exchange trades on that day.
+    hours : SessionTimes or None
+        When the exchange opens and closes on that day, on a half-day early; None where it does not
+        trade.
     known_ns : int
         When the rows came: nothing can have happened later.
+    regular_hours_only : bool
+        Whether the source promises regular trading only. Feeds with early and late trading have
+        rows outside the hours, rightly.
     """
     at = "end_ns" if "bar" in kind else "time_ns"
     common = (
         ("no_symbol", pl.col("symbol").is_null()),
         ("unreadable_date", pl.col(at).is_null()),
-        ("wrong_session", pl.lit(not is_session) | pl.col("session").ne_missing(pl.lit(day))),
+        ("wrong_session", pl.lit(hours is None) | pl.col("session").ne_missing(pl.lit(day))),
         ("future_time", pl.col(at) > known_ns),
+        *(_hours(kind, hours) if hours is not None and regular_hours_only else ()),
     )
     if kind == "trade":
         return (*common, *_numbers("price", "size", needed=("price",)), _positive("price"),
@@ -68,6 +85,27 @@ def judge(rows: pl.DataFrame, rules: Rules) -> Judged:
     judged = rows.with_columns(reason.alias("reason"))
     good = pl.col("reason").is_null()
     return Judged(judged.filter(good).drop("reason"), judged.filter(~good))
+
+
+def crossed_book(columns: Sequence[str]) -> Rules:
+    """Return the rule on quotes that have both sides, for rows with these columns.
+
+    A quote of one side crosses nothing. A bar's sides are compared at its close, where both are of
+    one instant; its highs and lows are not.
+    """
+    for bid, ask in (("bid_price", "ask_price"), ("bid_close", "ask_close")):
+        if bid in columns and ask in columns:
+            return (("crossed_book", (pl.col(bid) > pl.col(ask)).fill_null(value=False)),)
+    return ()
+
+
+def _hours(kind: str, hours: SessionTimes) -> Rules:
+    if "bar" in kind:
+        outside = (pl.col("start_ns") < hours.open_ns) | (pl.col("end_ns") > hours.close_ns)
+    else:
+        last_ns = hours.close_ns + CLOSING_PRINT_NS
+        outside = ~pl.col("time_ns").is_between(hours.open_ns, last_ns)
+    return (("outside_session_hours", outside),)
 
 
 def _numbers(*names: str, needed: Sequence[str] = ()) -> Rules:
