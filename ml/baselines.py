@@ -73,7 +73,7 @@ def baseline_evaluations(
 
 
 def _momentum(closes: FloatArray, first: int) -> FloatArray:
-    """Return ln(close[t-21] / close[t-k]), k = 252 or what there is since ``first``, at least 63."""
+    """Return ln(close[t-21] / close[t-k]), k = 252 or less at first, at least 63."""
     found = np.full(closes.shape, np.nan)
     for t in range(first + MOMENTUM_SESSIONS_MIN, closes.shape[0]):
         start = closes[max(t - MOMENTUM_SESSIONS, first)]
