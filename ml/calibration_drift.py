@@ -51,17 +51,19 @@ def judge_calibration_drift(
     -------
     DriftVerdict
         Numbers: ``log_loss_reference``, ``log_loss``, ``log_loss_p_value``, ``ece_reference``,
-        ``ece`` (class-wise), ``ece_noise``, ``n_sessions``. Not judged where either side has fewer
-        than four horizons of sessions. Better than before is no warning.
+        ``ece`` (class-wise), ``ece_lasting``, ``ece_noise``, ``n_sessions``. Not judged where
+        either side has fewer than four horizons of sessions. Better than before is no warning.
 
     Notes
     -----
     Log-loss: the difference of the two means of daily losses, by Welch's t-test on the errors of
-    ``session_losses``. Calibration error: it is positive by noise alone, and the calibrator chose
-    its own slice's to be small; so the recent one must exceed the reference's by more than
-    ``ece_noise``, the 99 % quantile that calibrated probabilities would show in a recent window
-    of the same size and dependence (circular block bootstrap of whole sessions, Politis & Romano
-    1992, of the gaps less their means).
+    ``session_losses``. Calibration error: it is positive by noise alone. What of the reference's
+    own is more than noise (its median) lasts, ``ece_lasting``; the recent one must exceed that by
+    ``ece_noise``, the 99 % quantile of ``calibration_noise`` in the recent window.
+
+    Both are meant to alarm in 1 % of windows without drift. Measured over 1,000 pairs of windows
+    of 60 names that share a factor, horizons 1, 5 and 20 (``tests/unit/calibration_cases``): 1.1 %
+    and 0.3 %.
     """
     name = "calibration_drift"
     before, now = (_known(frame) for frame in (reference, recent))
@@ -73,18 +75,19 @@ def judge_calibration_drift(
     losses = [session_losses(frame, horizon) for frame in (before, now)]
     p_value = _welch(losses[0], losses[1])
     errors = [reliability_of(*_arrays(frame)).classwise_error for frame in (before, now)]
-    noise = calibration_noise(now, horizon)
+    lasting = max(errors[0] - float(np.median(calibration_noise(before, horizon))), 0.0)
+    noise = float(np.quantile(calibration_noise(now, horizon), 1.0 - FALSE_ALARM_RATE))
     warnings = []
     if p_value < FALSE_ALARM_RATE:
         warnings.append(
             f"log-loss rose from {losses[0].mean:.4f} on the calibration slice to "
             f"{losses[1].mean:.4f} over {sessions[1]} recent sessions (p = {p_value:.4f})"
         )
-    if errors[1] - errors[0] > noise:
+    if errors[1] - lasting > noise:
         warnings.append(
             f"calibration error rose from {errors[0]:.4f} on the calibration slice to "
             f"{errors[1]:.4f} over {sessions[1]} recent sessions; noise alone stays within "
-            f"{noise:.4f}"
+            f"{lasting + noise:.4f}"
         )
     numbers = {
         "n_sessions": float(sessions[1]),
@@ -93,6 +96,7 @@ def judge_calibration_drift(
         "log_loss_p_value": p_value,
         "ece_reference": errors[0],
         "ece": errors[1],
+        "ece_lasting": lasting,
         "ece_noise": noise,
     }
     return DriftVerdict(name=name, judged=True, warnings=tuple(warnings), numbers=numbers)
@@ -122,10 +126,11 @@ def session_losses(rows: pl.DataFrame, horizon: int) -> SessionLosses:
     )
 
 
-def calibration_noise(rows: pl.DataFrame, horizon: int) -> float:
-    """Return the class-wise calibration error that calibrated probabilities stay below, 99 %.
+def calibration_noise(rows: pl.DataFrame, horizon: int) -> FloatArray:
+    """Return 1,000 class-wise calibration errors that calibrated probabilities would have shown.
 
-    Sessions are drawn in circular blocks of 2h. Each session brings, per class and bin, how often
+    Circular block bootstrap (Politis & Romano 1992) of whole sessions in blocks of 2h, from a
+    fixed seed. Each session brings, per class and bin, how often
     the class came less how often it was announced, less the bin's own mean gap: what is left is
     noise, with the dependence of names within sessions and of sessions whose outcomes overlap.
     """
@@ -146,8 +151,9 @@ def calibration_noise(rows: pl.DataFrame, horizon: int) -> float:
         errors[draw] = np.abs(residual[drawn[draw]].sum(axis=0)).sum()
     # Blocks are few: their spread understates that of the whole by (blocks - 1) / blocks.
     blocks = max(n / block, 2.0)
-    errors *= math.sqrt(blocks / (blocks - 1.0)) / classes.size / probabilities.shape[1]
-    return float(np.quantile(errors, 1.0 - FALSE_ALARM_RATE))
+    spread = math.sqrt(blocks / (blocks - 1.0))
+    found: FloatArray = errors * spread / classes.size / probabilities.shape[1]
+    return found
 
 
 def _known(frame: pl.DataFrame) -> pl.DataFrame:
