@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from contracts.errors import ContractError
+from domain.reporting.figures import count
 
 
 class TrialCount(msgspec.Struct, frozen=True):
@@ -38,10 +39,10 @@ class TrialCount(msgspec.Struct, frozen=True):
 
     def sentence(self) -> str:
         """Say in one sentence what was counted."""
-        parts = ", ".join(f"{count} over {horizon} sessions" for horizon, count in self.by_horizon)
+        parts = ", ".join(f"{n} over {count(h, 'session')}" for h, n in self.by_horizon)
         unknown = f" ({self.n_unknown} of unknown recipe)" if self.n_unknown else ""
         return (
-            f"{self.n} trials: {self.n_recorded} distinct recipes trained"
+            f"{count(self.n, 'trial')}: {count(self.n_recorded, 'distinct recipe')} trained"
             f"{' (' + parts + ')' if parts else ''}{unknown}, and {self.n_elsewhere} declared by "
             "the desk to have been tried elsewhere."
         )
@@ -82,7 +83,7 @@ def count_trials(recipes: Mapping[int, Iterable[str]], *, n_elsewhere: int) -> T
         unknown += nameless
         if distinct:
             by_horizon.append((horizon, distinct))
-    recorded = sum(count for _, count in by_horizon)
+    recorded = sum(distinct for _, distinct in by_horizon)
     return TrialCount(
         n=max(recorded + n_elsewhere, 1),
         n_recorded=recorded,

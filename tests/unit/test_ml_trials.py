@@ -20,7 +20,7 @@ def test_what_was_tried_elsewhere_is_added():
     found = count_trials({5: ["a"]}, n_elsewhere=40)
     assert (found.n, found.n_recorded, found.n_elsewhere) == (41, 1, 40)
     assert found.sentence() == (
-        "41 trials: 1 distinct recipes trained (1 over 5 sessions), and 40 declared by the desk to "
+        "41 trials: 1 distinct recipe trained (1 over 5 sessions), and 40 declared by the desk to "
         "have been tried elsewhere."
     )
 
