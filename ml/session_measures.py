@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from contracts.errors import ContractError
-from ml.calibration import spearman
 from ml.decile_portfolio import (
     BPS,
     DECILES,
@@ -90,6 +90,7 @@ def measure(
         When the frames are not of that horizon, or do not fit the calendar or the bars.
     """
     _refuse_horizons(evaluations, labels, horizon)
+    evaluations = evaluations.with_columns(pl.col("score").cast(pl.Float64).fill_nan(None))
     if known_before is not None:
         evaluations = evaluations.filter(pl.col("session") < known_before)
         bars = bars.filter(pl.col("session") < known_before)
@@ -123,22 +124,35 @@ def joined(evaluations: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def rank_ics(rows: pl.DataFrame, names_min: int) -> pl.DataFrame:
-    """Return ``session``, ``ic``: the rank correlation of score and outcome, ascending.
+def rank_ics(
+    rows: pl.DataFrame, names_min: int, within: Sequence[str] = ("session",)
+) -> pl.DataFrame:
+    """Return ``within`` and ``ic``: the rank correlation of score and outcome of each group.
 
-    Sessions with fewer than ``names_min`` scored names with an outcome, or a side that is
-    constant, have none.
+    Groups with fewer than ``names_min`` scored names with an outcome, or a side that is constant,
+    have none. Equal to ``ml.calibration.spearman``; computed in integers (ranks are halves), so
+    that neither order nor threads can change a bit. Sorted by ``within``.
     """
     known = rows.drop_nulls(["score", "forward_return"])
-    found = []
-    for (day,), part in known.group_by(["session"], maintain_order=True):
-        if part.height < names_min:
-            continue
-        ic = spearman(part["score"].to_numpy(), part["forward_return"].to_numpy())
-        if ic is not None:
-            found.append((day, ic))
-    return pl.DataFrame(found, schema={"session": pl.Date, "ic": pl.Float64}, orient="row").sort(
-        "session"
+    ranked = known.select(
+        *within,
+        *(
+            (2 * pl.col(name).rank("average").over(within)).cast(pl.Int64).alias(short)
+            for name, short in (("score", "a"), ("forward_return", "b"))
+        ),
+    )
+    a, b, n = pl.col("a"), pl.col("b"), pl.len().cast(pl.Int64)
+    sums = ranked.group_by(within).agg(
+        n.alias("n"),
+        (n * (a * b).sum() - a.sum() * b.sum()).alias("ab"),
+        (n * (a * a).sum() - a.sum() ** 2).alias("aa"),
+        (n * (b * b).sum() - b.sum() ** 2).alias("bb"),
+    )
+    scale = pl.col("aa").cast(pl.Float64).sqrt() * pl.col("bb").cast(pl.Float64).sqrt()
+    return (
+        sums.filter((pl.col("n") >= names_min) & (pl.col("aa") > 0) & (pl.col("bb") > 0))
+        .select(*within, (pl.col("ab") / scale).alias("ic"))
+        .sort(within)
     )
 
 
@@ -162,10 +176,9 @@ def ics_by_sector(rows: pl.DataFrame, sectors: pl.DataFrame) -> dict[str, FloatA
     placed = rows.join(
         sectors.select(*on, "sector"), on=on, how="left", maintain_order="left"
     ).with_columns(pl.col("sector").fill_null(UNKNOWN_SECTOR))
-    return {
-        name: rank_ics(placed.filter(pl.col("sector") == name), SECTOR_NAMES_MIN)["ic"].to_numpy()
-        for name in sorted(placed["sector"].unique().to_list())
-    }
+    names = sorted(placed["sector"].unique().to_list())
+    ics = rank_ics(placed, SECTOR_NAMES_MIN, ("session", "sector"))
+    return {name: ics.filter(pl.col("sector") == name)["ic"].to_numpy() for name in names}
 
 
 def _refuse_horizons(evaluations: pl.DataFrame, labels: pl.DataFrame, horizon: int) -> None:

@@ -11,9 +11,9 @@ from scipy import stats
 
 from contracts.errors import ContractError
 from ml.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
-from ml.calibration import hac_t
+from ml.calibration import hac_t, spearman
 from ml.labels import forward_returns
-from ml.session_measures import measure
+from ml.session_measures import measure, rank_ics
 from ml.validation import Validation, validate
 from tests.unit.validation_cases import PROBABILITIES, World
 
@@ -86,6 +86,31 @@ def test_each_measure_by_another_way(skilled):
     inside = relative.to_series().abs() <= 1.645 * 0.015 * HORIZON**0.5
     assert found.interval_coverage == pytest.approx(inside.mean())
     assert found.interval_coverage == pytest.approx(0.9, abs=0.02)
+
+
+def test_rank_correlations_with_ties_are_scipys():
+    random = np.random.default_rng(8)
+    rows = pl.DataFrame(
+        {
+            "session": [dt.date(2013, 1, 1)] * 70 + [dt.date(2013, 1, 2)] * 49,
+            "score": random.integers(0, 9, 119).astype(float),
+            "forward_return": random.normal(size=119),
+        }
+    )
+    first, second = rows[:70], rows[70:]
+    found = rank_ics(rows, 49)
+    for ic, part in zip(found["ic"], (first, second), strict=True):
+        sides = (part[name].to_numpy() for name in ("score", "forward_return"))
+        assert ic == pytest.approx(spearman(*sides), rel=1e-14)
+    assert rank_ics(rows, 50)["session"].to_list() == [dt.date(2013, 1, 1)]
+    assert rank_ics(rows.with_columns(pl.lit(1.0).alias("score")), 1).is_empty()
+
+
+def test_a_score_that_is_no_number_is_no_score(skilled):
+    gone = pl.when(pl.col("instrument_id") == "US.003")
+    nan = skilled.evaluations.with_columns(gone.then(math.nan).otherwise("score").alias("score"))
+    null = skilled.evaluations.with_columns(gone.then(None).otherwise("score").alias("score"))
+    assert run(skilled, nan) == run(skilled, null) != run(skilled)
 
 
 def test_what_turning_a_tranche_costs(skilled):
