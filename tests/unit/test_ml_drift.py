@@ -112,6 +112,49 @@ def test_the_noise_bound_is_what_it_says():
     assert beyond <= 9
 
 
+def moody(sessions, seed, moods):
+    """Rows of 60 names a session, whose spread is the session's mood; and one that has none."""
+    random = np.random.default_rng(seed)
+    day = np.repeat(np.arange(sessions), 60)
+    return pl.DataFrame(
+        {
+            "session": pl.Series(day).cast(pl.Int32).cast(pl.Date),
+            "volatile": random.normal(size=day.size) * np.asarray(moods)[day],
+            "steady": random.normal(size=day.size),
+        }
+    )
+
+
+def test_a_mood_that_the_training_knows_is_usual_and_a_new_one_is_not():
+    names = ("volatile", "steady")
+    training = moody(240, 1, 1.2 + 0.7 * np.sin(np.arange(240) / 30))
+    plain = reference_bins(training, names)
+    aware = reference_bins(training, names, window_sessions=20)
+    known = moody(20, 2, np.full(20, 1.9))
+    assert not judge_feature_drift(plain, known).passed
+    verdict = judge_feature_drift(aware, known)
+    assert verdict.passed
+    assert verdict.numbers["n_usual"] == 1
+    (line,) = judge_feature_drift(aware, moody(20, 2, np.full(20, 9.0))).warnings
+    assert line.startswith("large drift (PSI >= 0.25) of 1 of 2 features: volatile")
+
+
+def test_what_is_usual_is_the_largest_of_the_trainings_own_windows():
+    training = moody(50, 3, np.linspace(0.5, 2, 50))
+    (bins,) = reference_bins(training, ["volatile"], window_sessions=20)
+    days = training["session"].unique().sort()
+    # Cut from the last session back; the first ten are left over.
+    each = [
+        feature_drift([bins], training.filter(pl.col("session").is_between(days[a], days[a + 19])))
+        for a in (10, 30)
+    ]
+    assert bins.psi_usual == max(found.psi for (found,) in each)
+    with pytest.raises(ContractError, match="no two windows of 26"):
+        reference_bins(training, ["volatile"], window_sessions=26)
+    with pytest.raises(ContractError, match="windows of 0"):
+        reference_bins(training, ["volatile"], window_sessions=0)
+
+
 def test_too_few_rows_are_not_judged():
     verdict = judge_feature_drift(REFERENCE, rows(499, 2, shift=3))
     assert not verdict.judged
