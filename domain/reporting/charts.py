@@ -187,6 +187,36 @@ def feature_importance(shares: pl.DataFrame, month: str) -> AnyChart:
     return _styled(alt.layer(bars, text), title, PLOT_WIDTH_PX - 150, 26 * max(len(rows), 1))
 
 
+def decile_returns(deciles: pl.DataFrame, horizon_sessions: int) -> AnyChart:
+    """Draw ``decile`` 1 .. 10, ``return_bps``: what each tenth of the score earned, relatively."""
+    rows = deciles.sort("decile").to_dicts()
+    x = alt.X("decile:O", title="decile of the score", axis=alt.Axis(labelAngle=0, ticks=False))
+    y = alt.Y("return_bps:Q", title=None, axis=alt.Axis(format="+~g", tickCount=5))
+    color = alt.condition("datum.return_bps < 0", alt.value(ORANGE), alt.value(BLUE))
+    bars = alt.Chart(_inline(rows)).mark_bar(width={"band": 0.7}).encode(x=x, y=y, color=color)
+    held = "1 session" if horizon_sessions == 1 else f"{horizon_sessions} sessions"
+    return _styled(bars, f"Return over {held} less the mean (bps)")
+
+
+def cumulative_long_short(days: pl.DataFrame) -> AnyChart:
+    """Draw ``session``, ``gross_return``, ``net_return`` (fractions of capital), added up.
+
+    Added, not compounded: the book carries the same weights whatever it has earned.
+    """
+    summed = days.sort("session").select(
+        "session",
+        pl.col("gross_return").cum_sum().alias("gross"),
+        pl.col("net_return").cum_sum().alias("net"),
+    )
+    last = summed.tail(1).row(0, named=True)
+    series = {
+        "net": (f"Net {percent(last['net'], 1, signed=True)}", BLUE),
+        "gross": (f"Gross {percent(last['gross'], 1, signed=True)}", GREY),
+    }
+    title = "Long-short book, summed daily returns"
+    return _lines(summed, series, title=title, axis_format=".0%", zero=False)
+
+
 def to_svg(chart: AnyChart) -> str:
     """Render to an SVG that fills its container's width and carries its own unique ids.
 
