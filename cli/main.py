@@ -17,6 +17,7 @@ from assets.marts import marts_store
 from cli import approvals, audit, cases, cash, executing, incidents, market_sources, people, rules
 from cli.backup import back_up, restore
 from cli.blast_radius import blast_radius
+from cli.correlation import correlation
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
 from cli.explain import explain
@@ -50,6 +51,7 @@ app.add_typer(cash.app, name="cash")
 app.add_typer(market_sources.app, name="sources")
 app.command()(doctor)
 app.command("blast-radius")(blast_radius)
+app.command()(correlation)
 console = Console()
 STATES = ("portfolio_management", "book_states")
 VENUE_REPORTS = ("trade_execution", "venue_reports")
