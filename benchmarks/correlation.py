@@ -3,12 +3,13 @@
 ``.venv/bin/python -m benchmarks.correlation [--data DATA]``. The bars are in memory as a frame, as
 in a warm process: 500 names and ten years of sessions (1.26 M rows), the evaluation data
 (``daily/us_sp500_ohlcv_2010_2016.parquet`` in ``DATA``) with its years repeated and the names that
-came later made whole by the mean return and noise, or a seeded random walk where it is absent. Each round asks for another session, with all six pairs of window and
-estimator in turns, so that load falls on all alike; the clock runs around ``correlation_matrix``,
-which picks the window's bars, chooses the names, estimates, makes definite and measures. Medians of
-31 rounds after three that are not counted. ``unit`` is a product of two matrices of 500 names on
-one thread in the same rounds; multiples of it travel. Clusters are timed beside it, as they are
-asked for less often.
+came later made whole by the mean return and noise, or a seeded random walk where it is absent.
+
+Each round asks for another session, with all six pairs of window and estimator in turns, so that
+load falls on all alike; the clock runs around ``correlation_matrix``, which picks the window's
+bars, chooses the names, estimates, makes definite and measures. Medians of 31 rounds after three
+that are not counted. ``unit`` is a product of two matrices of 500 names on one thread in the same
+rounds; multiples of it travel. Clusters are timed beside it, as they are asked for less often.
 """
 
 from __future__ import annotations
