@@ -3,13 +3,16 @@
 ``.venv/bin/python -m benchmarks.correlation [--data DATA]``. The bars are in memory as a frame, as
 in a warm process: 500 names and ten years of sessions (1.26 M rows), the evaluation data
 (``daily/us_sp500_ohlcv_2010_2016.parquet`` in ``DATA``) with its years repeated and the names that
-came later made whole by the mean return and noise, or a seeded random walk where it is absent.
+came later made whole by the mean return and noise, or a seeded random walk where it is absent;
+0.2 % of the returns are taken out, as many as the embedded year lacks. Gaps are what makes a
+pairwise matrix indefinite, and its repair the largest part of the time.
 
 Each round asks for another session, with all six pairs of window and estimator in turns, so that
 load falls on all alike; the clock runs around ``correlation_matrix``, which picks the window's
-bars, chooses the names, estimates, makes definite and measures. Medians of 31 rounds after three
+bars, chooses the names, estimates, and makes definite. Medians and bests of 31 rounds after three
 that are not counted. ``unit`` is a product of two matrices of 500 names on one thread in the same
-rounds; multiples of it travel. Clusters are timed beside it, as they are asked for less often.
+rounds; multiples of it travel. Clusters and eigenvalues are timed beside it, as they are asked for
+less often.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 FILE = Path("daily") / "us_sp500_ohlcv_2010_2016.parquet"
 NAMES, SESSIONS = 500, 2_520
 ROUNDS, WARM_UP = 31, 3
+GAPS = 0.002
 GOAL_MS = 50.0
 
 
@@ -58,13 +62,14 @@ def market(data: Path) -> tuple[pl.DataFrame, pl.Series, str]:
         noise = np.random.default_rng(6).normal(0, 0.015, returns.shape)
         returns = np.where(late & np.isnan(returns), mean + noise, returns)
         returns = np.concatenate([returns, returns])[: SESSIONS - 1]
+        returns[np.random.default_rng(7).random(returns.shape) < GAPS] = np.nan
         what = "evaluation data, repeated and made whole"
     else:
         random = np.random.default_rng(6)
         returns = random.normal(0, 0.01, (SESSIONS - 1, 1)) + random.normal(
             0, 0.015, (SESSIONS - 1, NAMES)
         )
-        returns[random.random(returns.shape) < 0.002] = np.nan
+        returns[random.random(returns.shape) < GAPS] = np.nan
         what = "a seeded random walk"
     index = np.exp(np.cumsum(np.nan_to_num(np.vstack([np.zeros(NAMES), returns])), axis=0))
     missing = np.vstack([np.zeros((1, NAMES), bool), np.isnan(returns)])
@@ -77,11 +82,11 @@ def market(data: Path) -> tuple[pl.DataFrame, pl.Series, str]:
     return frame.rechunk(), sessions, what
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Return a result and the milliseconds that it took."""
-    started = time.perf_counter()
+def timed(work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
+    """Return a result and the milliseconds that it took, by the wall clock and of all cores."""
+    started, cpu = time.perf_counter(), time.process_time()
     result = work()
-    return result, (time.perf_counter() - started) * 1e3
+    return result, ((time.perf_counter() - started) * 1e3, (time.process_time() - cpu) * 1e3)
 
 
 def main() -> None:
@@ -90,12 +95,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="the evaluation data")
     bars, sessions, what = market(parser.parse_args().data)
     square = np.random.default_rng(1).normal(size=(NAMES, NAMES))
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[tuple[float, float]]] = {}
     names: list[int] = []
     load_before = os.getloadavg()
     for number in range(WARM_UP + ROUNDS):
         as_of = sessions[SESSIONS - 1 - 7 * number]
-        found: dict[str, float] = {}
+        found: dict[str, tuple[float, float]] = {}
         with threadpool_limits(limits=1):
             _, found["unit"] = timed(lambda: square @ square)
         for window in WINDOWS:
@@ -107,19 +112,26 @@ def main() -> None:
                 )
                 names.append(len(matrix.instruments))
         _, found["clusters"] = timed(lambda m=matrix: clusters(m.estimate.correlation))
+        _, found["eigenvalues"] = timed(matrix.estimate.spectrum)
         if number >= WARM_UP:
             for key, value in found.items():
                 times.setdefault(key, []).append(value)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    wall = {name: [value for value, _ in values] for name, values in times.items()}
+    cpu = {name: statistics.median(value for _, value in values) for name, values in times.items()}
+    medians = {name: statistics.median(values) for name, values in wall.items()}
     result = {
         "bars": what,
         "n_rows": bars.height,
         "names_in_the_matrix": [min(names), max(names)],
         "median_ms": {name: round(value, 2) for name, value in medians.items()},
-        "worst_ms": {name: round(max(values), 2) for name, values in times.items()},
-        "units": {n: round(value / medians["unit"], 1) for n, value in medians.items()},
+        "best_ms": {name: round(min(values), 2) for name, values in wall.items()},
+        "cpu_ms": {name: round(value, 2) for name, value in cpu.items()},
+        "units_of_cpu": {name: round(value / cpu["unit"], 1) for name, value in cpu.items()},
         "goal_ms": GOAL_MS,
-        "goal_kept": max(medians.values()) < GOAL_MS,
+        "goal_kept": {
+            "by the wall clock": max(medians.values()) < GOAL_MS,
+            "by CPU time": max(cpu.values()) < GOAL_MS,
+        },
         "load_average": [round(load_before[0], 1), round(os.getloadavg()[0], 1)],
         "python": platform.python_version(),
         "numpy": np.__version__,

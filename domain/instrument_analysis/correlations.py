@@ -184,7 +184,7 @@ def _stacked(
 
 
 def _summary(found: CorrelationMatrix, stamp: Mapping[str, object]) -> dict[str, object]:
-    estimate = found.estimate
+    estimate, spectrum = found.estimate, found.estimate.spectrum()
     return {
         **stamp,
         "universe": UNIVERSE,
@@ -194,9 +194,9 @@ def _summary(found: CorrelationMatrix, stamp: Mapping[str, object]) -> dict[str,
         "n_observations": found.n_observations,
         "n_instruments": len(found.instruments),
         "n_overlap_min": int(estimate.overlap.min()),
-        "min_eigenvalue_before": estimate.min_eigenvalue_before,
-        "min_eigenvalue": estimate.min_eigenvalue,
-        "first_eigenvalue_share": estimate.first_eigenvalue_share,
+        "min_eigenvalue_before": spectrum.before,
+        "min_eigenvalue": spectrum.least,
+        "first_eigenvalue_share": spectrum.largest / len(found.instruments),
         "matrix_sha256": found.sha256(),
     }
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from contracts.errors import ContractError
@@ -82,23 +84,47 @@ def test_more_names_than_sessions_are_made_definite_and_say_by_how_much():
     returns = gappy(60, 150, seed=2)
     found = estimate(returns, "pearson")
     raw = pd.DataFrame(returns).corr().to_numpy()
-    assert found.min_eigenvalue_before == pytest.approx(np.linalg.eigvalsh(raw)[0], abs=1e-10)
-    assert found.min_eigenvalue_before < 0 < found.repair < 1
-    # What is recorded is what the matrix has.
+    spectrum = found.spectrum()
+    assert spectrum.before == pytest.approx(np.linalg.eigvalsh(raw)[0], abs=1e-10)
+    # Scaling the diagonal back took little of the floor.
+    assert spectrum.before < 0 < EIGENVALUE_FLOOR / 2 < spectrum.least
     values = np.linalg.eigvalsh(found.correlation)
-    assert values[0] == pytest.approx(found.min_eigenvalue, abs=1e-11)
-    assert found.min_eigenvalue == pytest.approx(EIGENVALUE_FLOOR, abs=1e-15)
-    assert found.first_eigenvalue_share == pytest.approx(values[-1] / 150)
-    off = ~np.eye(150, dtype=bool)
-    assert found.correlation[off] == pytest.approx((1 - found.repair) * raw[off])
+    assert (spectrum.least, spectrum.largest) == (values[0], values[-1])
+    apart = np.linalg.norm(found.correlation - raw) / np.linalg.norm(raw)
+    assert found.repair == pytest.approx(apart)
     np.linalg.cholesky(found.correlation)
+
+
+def test_the_repair_moves_little_where_little_is_missing():
+    """A few gaps make hundreds of eigenvalues negative, and must not cost the correlations."""
+    returns = gappy(60, 300, seed=3, missing=0.002)
+    found = estimate(returns, "pearson")
+    raw = pd.DataFrame(returns).corr().to_numpy()
+    assert found.spectrum().before < -0.05
+    assert np.abs(found.correlation - raw).mean() < 0.01
+    assert found.repair < 0.05
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n_names=st.integers(2, 40), missing=st.floats(0, 0.3))
+def test_any_history_makes_a_positive_definite_matrix(seed, n_names, missing):
+    returns = gappy(40, n_names, seed, missing)
+    if (~np.isnan(returns)).sum(axis=0).min() < 2:
+        return
+    for estimator in ("pearson", "ewma", "ledoit_wolf"):
+        found = estimate(returns, estimator)
+        assert np.linalg.eigvalsh(found.correlation)[0] > 0
+        assert (found.correlation == found.correlation.T).all()
+        assert (np.diag(found.correlation) == 1.0).all()
+        assert np.abs(found.correlation).max() <= 1.0 + 1e-12
 
 
 def test_a_matrix_that_is_good_is_left_alone():
     good = np.array([[1.0, 0.3], [0.3, 1.0]])
-    matrix, weight, least, largest = positive_definite(good)
-    assert matrix is good
-    assert (weight, least, largest) == (0.0, pytest.approx(0.7), pytest.approx(1.3))
+    assert positive_definite(good) is good
+    found = estimate(gappy(60, 5, missing=0.0), "pearson")
+    assert found.raw is found.correlation
+    assert found.spectrum().before == found.spectrum().least
 
 
 def test_a_pair_that_never_moved_together_has_no_correlation():
@@ -128,7 +154,7 @@ def test_bits_do_not_depend_on_threads(estimator):
             found.append(
                 (
                     result.correlation.tobytes(), result.volatility.tobytes(),
-                    result.min_eigenvalue, clusters(result.correlation).tobytes(),
+                    result.spectrum(), clusters(result.correlation).tobytes(),
                 )
             )  # fmt: skip
     assert found[0] == found[1]
