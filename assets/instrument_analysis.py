@@ -24,24 +24,38 @@ from orchestration.base.settings import Settings
 from sources.market_data.configuration import read_sources
 from sources.market_data.session_drops import session_sources
 
-LOGIC_VERSION = "indicators-1"
 INDICATORS_VERSION = "indicators-2"
+CORRELATION_VERSION = "correlations-2"
 HISTORY_OF_BARS = dg.AssetIn(["market_data", "adjusted_bars"], metadata=HISTORY)
 
 
+CORRELATION_KEY = ["month", "window_sessions", "estimator"]
 CORRELATION_OUTS = {
     "correlations": spec(
-        "03", "correlations", primary_key=["month"], kinds={"scikit-learn"},
+        "03", "correlations", primary_key=CORRELATION_KEY, kinds={"scikit-learn"},
         event="CorrelationMatrixUpdatedEvent",
-        description="One row is one completed month's Ledoit-Wolf correlation matrix: its "
-        "shrinkage, size and hash, and the session from which it may be used. Grain: month. "
-        "Consumers: 06, 09.",
+        description="One row is one completed month's correlation matrix: its window, estimator, "
+        "shrinkage, least eigenvalue before and after it was made definite, size and hash, and the "
+        "session from which it may be used. Grain: month, window, estimator. Consumers: 06, 09.",
     ),
     "correlation_matrices": spec(
-        "03", "correlation_matrices", primary_key=["month", "instrument_a", "instrument_b"],
-        kinds={"scikit-learn"},
-        description="One row is one pair's correlation of daily log returns over 60 sessions; the "
-        "upper triangle without its diagonal. Grain: month, pair. Consumers: 06, 09.",
+        "03", "correlation_matrices",
+        primary_key=[*CORRELATION_KEY, "instrument_a", "instrument_b"], kinds={"scikit-learn"},
+        description="One row is one pair's Ledoit-Wolf correlation of daily log returns over 60 or "
+        "252 sessions, and in how many of them both have one; the upper triangle without its "
+        "diagonal. Grain: month, window, estimator, pair. Consumers: 06, 09.",
+    ),
+    "correlation_clusters": spec(
+        "03", "correlation_clusters", primary_key=[*CORRELATION_KEY, "instrument_id"],
+        kinds={"scipy"},
+        description="One row is one instrument's cluster in a month's matrix, and the daily "
+        "volatility that makes a covariance of its correlations. Grain: month, window, estimator, "
+        "instrument. Units: fractions per session. Consumers: 06, 09.",
+    ),
+    "correlation_changes": spec(
+        "03", "correlation_changes", primary_key=["month"], kinds={"numpy"},
+        description="One row is how far a month-end matrix lies from the one before it, on the "
+        "names in both. Grain: month. Consumers: operations, 09.",
     ),
 }  # fmt: skip
 
@@ -95,9 +109,9 @@ def instrument_analysis_assets(
     )
     def correlations(
         context: dg.AssetExecutionContext, bars: pl.DataFrame
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         ends = month_ends([entry.session for entry in settings.session_times()])
-        matrices, summary = month_end_correlations(
+        found = month_end_correlations(
             bars,
             settings.sessions(),
             list(context.partition_keys),
@@ -106,12 +120,13 @@ def instrument_analysis_assets(
         )
         # The matrix's own hash is the digest of everything that it rests on.
         events = with_event_ids(
-            summary.with_columns(pl.col("as_of").alias("session")),
+            found.summary.with_columns(pl.col("as_of").alias("session")),
             event_type="CorrelationMatrixUpdatedEvent", key="universe",
-            payload=("estimator", "shrinkage", "n_observations", "min_eigenvalue"),
-            inputs=["matrix_sha256"], logic_version=LOGIC_VERSION,
+            payload=("window_sessions", "estimator", "shrinkage", "n_observations",
+                     "min_eigenvalue"),
+            inputs=["matrix_sha256"], logic_version=CORRELATION_VERSION,
         )  # fmt: skip
-        return events, matrices
+        return events, found.matrix, found.clusters, found.changes
 
     return [indicators, timeframe_indicators, correlations]
 

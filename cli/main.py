@@ -28,6 +28,7 @@ from cli import (
 )
 from cli.backup import back_up, restore
 from cli.blast_radius import blast_radius
+from cli.correlation import correlation
 from cli.demo import demo_settings, run_demo
 from cli.doctor import doctor
 from cli.explain import explain
@@ -62,6 +63,7 @@ app.add_typer(market_sources.app, name="sources")
 app.add_typer(models.app, name="models")
 app.command()(doctor)
 app.command("blast-radius")(blast_radius)
+app.command()(correlation)
 console = Console()
 STATES = ("portfolio_management", "book_states")
 VENUE_REPORTS = ("trade_execution", "venue_reports")

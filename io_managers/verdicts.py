@@ -26,6 +26,7 @@ from domain.checks import (
 )
 from domain.compliance.completeness import check_alerts, check_position_report, check_statistics
 from domain.compliance.rules import RuleSet
+from domain.instrument_analysis.correlation_change import CHANGE_SCHEMA, structure_alarms
 from domain.market_data.vendor_reconciliation import Reconciliation
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
@@ -34,6 +35,7 @@ from orchestration.base.partitions import MONTH_COLUMN
 BARS = ("market_data", "bars")
 VENDOR_AGREEMENT = ("market_data", "vendor_agreement")
 VENDOR_DISCREPANCIES = ("market_data", "vendor_discrepancies")
+CORRELATION_CHANGES = ("instrument_analysis", "correlation_changes")
 EVALUATIONS = ("market_prediction", "evaluations")
 SIGNALS = ("trading_decision", "signals")
 DECISIONS = ("portfolio_coordination", "decisions")
@@ -107,6 +109,14 @@ class Judge:
         ]
         broken = tuple(rule for verdict in verdicts for rule in verdict.violations)
         return Verdict("/".join(VENDOR_AGREEMENT), month, counts.height, broken)
+
+    def structure(self, months: Collection[str]) -> pl.DataFrame:
+        """Return how the correlations of some months moved, against all that came before them."""
+        if not self._lake.exists(CORRELATION_CHANGES):
+            return structure_alarms(pl.DataFrame(schema=CHANGE_SCHEMA)).clear()
+        # A threshold rests on the whole history, whatever months are judged.
+        judged = structure_alarms(self._lake.read(CORRELATION_CHANGES))
+        return judged.filter(pl.col(MONTH_COLUMN).is_in(list(months)))
 
     def evaluations(self, month: str) -> Verdict:
         """Judge the evaluations."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ml.evaluate import PROBABILITIES, RATINGS
 from ml.grid import FloatArray, grid_of, lagged, ratio, safe_log
 from ml.labels import CLASSES, rating_classes
+from ml.ratings import PROBABILITIES, RATINGS
 
 KEY = ["instrument_id", "session"]
 MOMENTUM, REVERSAL, NEUTRAL = "momentum", "reversal", "always_neutral"

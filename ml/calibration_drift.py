@@ -12,8 +12,8 @@ from scipy import stats  # type: ignore[import-untyped]
 from contracts.errors import ContractError
 from ml.calibration import log_losses
 from ml.drift import DriftVerdict
-from ml.evaluate import PROBABILITIES
 from ml.grid import FloatArray, IntArray
+from ml.ratings import PROBABILITIES
 from ml.reliability import bin_edges, reliability_of
 
 # One-sided chance that either of the two comparisons alarms by noise alone.

@@ -24,9 +24,9 @@ from ml.deflated_sharpe import (
     null_trial_variance,
     probabilistic_sharpe,
 )
-from ml.evaluate import PROBABILITIES, RATINGS
 from ml.grid import FloatArray
 from ml.labels import CLASSES
+from ml.ratings import PROBABILITIES, RATINGS
 from ml.reliability import Reliability, reliability_of
 from ml.session_measures import Measured, ics_by_sector, measure
 

@@ -15,7 +15,7 @@ from domain.reporting.evidence import T_STATISTIC_MIN
 from domain.reporting.figures import ABSENT, basis_points, count, day, number, percent
 from ml.decile_portfolio import DECILES
 from ml.deflated_sharpe import CONFIDENCE
-from ml.evaluate import RATINGS
+from ml.ratings import RATINGS
 from ml.reliability import Reliability
 from ml.trials import TrialCount
 from ml.validation import Stability, Validation

@@ -1,4 +1,4 @@
-"""Blocking checks on what was written to the lake: pure rules, and the suite over the bars."""
+"""Checks on what was written to the lake: pure rules, the suite over the bars, and one alarm."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from io_managers.verdicts import (
     ALERTS,
     BARS,
     CASH_RECONCILIATION,
+    CORRELATION_CHANGES,
     DECISIONS,
     EVALUATIONS,
     ORDERS,
@@ -27,6 +28,8 @@ COVERAGE = ("market_data", "coverage")
 # Great Expectations' checks, beside the pure rule on the same table.
 PREFIX = "ge_"
 SHOWN_MAX = 200
+# The one check that warns and stops nothing.
+STRUCTURE_SHIFT = "structure_shift"
 
 
 def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinition]:
@@ -80,7 +83,45 @@ def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinitio
             # Most months have no alert, and pass.
             months_from=ORDERS,
         ),
+        _structure_shift(judge),
     ]  # fmt: skip
+
+
+def _structure_shift(judge: Judge) -> dg.AssetChecksDefinition:
+    """Return the alarm of correlations that moved: it warns, as a changed market is no bad data."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(list(CORRELATION_CHANGES)), name=STRUCTURE_SHIFT, blocking=False,
+        description="Correlations moved no more than is usual from one month's end to the next.",
+    )  # fmt: skip
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        # Most daily runs end inside a month, and have nothing to compare.
+        moved = judge.structure(_months_of(context, judge, CORRELATION_CHANGES))
+        alarming = moved.filter("alarm")
+        newest = moved.row(-1, named=True) if moved.height else None
+        return dg.AssetCheckResult(
+            passed=alarming.is_empty(),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "months": moved.height,
+                "alarms": {row["month"]: _in_words(row) for row in alarming.iter_rows(named=True)},
+                "newest": "none" if newest is None else _in_words(newest),
+            },
+        )
+
+    return check
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    """Say both statistics of a change, each against its threshold."""
+    limits = [row["distance_threshold"], row["absolute_threshold"]]
+    distance, absolute = ("not known yet" if x is None else f"up to {x:.3f}" for x in limits)
+    return (
+        f"matrix distance {row['matrix_distance']:.3f} (usual: {distance}), mean absolute change "
+        f"{row['mean_absolute_change']:.3f} (usual: {absolute}), first eigenvalue's share "
+        f"{row['first_eigenvalue_share_before']:.1%} -> {row['first_eigenvalue_share']:.1%}, "
+        f"{row['n_common']} names"
+    )
 
 
 def _check(

@@ -20,6 +20,7 @@ from assets.marts import marts_assets
 from assets.portfolio_management import portfolio_management_assets
 from assets.reference_data import reference_data_assets
 from assets.reporting import reporting_assets
+from assets.risk_model import risk_model_assets
 from assets.trade_execution import trade_execution_assets
 from assets.trading_decision import trading_decision_assets
 from domain.book.policy import BookPolicy
@@ -69,6 +70,7 @@ def build_defs(
         *market_data_assets(environment, months),
         *data_quality_assets(environment, months),
         *instrument_analysis_assets(environment, months),
+        *risk_model_assets(environment, months),
         *market_prediction_assets(environment, months),
         *trading_decision_assets(environment, months),
         *book_assets(environment, months, limits),

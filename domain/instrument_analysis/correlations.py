@@ -1,48 +1,78 @@
-"""Month-end correlation matrices, shrunk so that sixty sessions can carry five hundred names."""
+"""Month-end correlation matrices: what is stored of them, and what moved since the month before.
+
+Any other session's matrix is computed when somebody asks: ``correlation_matrix``.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from contracts.errors import ContractError
+from domain.instrument_analysis.correlation_change import CHANGE_SCHEMA, structure_change
+from domain.instrument_analysis.correlation_clusters import clusters
+from domain.instrument_analysis.correlation_estimators import ESTIMATORS
+from domain.instrument_analysis.correlation_matrix import (
+    UNIVERSE,
+    WINDOW_SESSIONS,
+    CorrelationMatrix,
+    correlation_matrix,
+)
 
-FloatArray = npt.NDArray[np.float64]
-
-WINDOW_SESSIONS = 60
-# Of the window's sessions, those with any return at all; fewer make no matrix.
-OBSERVED_SHARE_MIN = 0.8
-# Of the observed sessions, those in which an instrument must have a return to be in the matrix.
-INSTRUMENT_SHARE_MIN = 0.9
-UNIVERSE = "observed_90pct"
-ESTIMATOR = "ledoit_wolf_2004_standardised"
-
-MATRIX_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+WINDOWS: tuple[int, ...] = (60, 252)
+# The pairs of this estimator alone are stored: 125,000 a matrix for 500 names. The others come from
+# the bars in milliseconds, and the summary has the hash of every bit that they must come to.
+STORED_ESTIMATOR = "ledoit_wolf"
+DATES: dict[str, pl.DataType | type[pl.DataType]] = {
     "month": pl.String,
     "as_of": pl.Date,
     "usable_from": pl.Date,
+    "window_sessions": pl.Int64,
+    "estimator": pl.String,
+}
+MATRIX_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = DATES | {
     "instrument_a": pl.String,
     "instrument_b": pl.String,
     "correlation": pl.Float64,
+    "n_overlap": pl.Int32,
 }
-SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "month": pl.String,
-    "as_of": pl.Date,
-    "usable_from": pl.Date,
+SUMMARY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = DATES | {
     "universe": pl.String,
-    "window_sessions": pl.Int64,
-    "estimator": pl.String,
+    "decay": pl.Float64,
     "shrinkage": pl.Float64,
+    "repair": pl.Float64,
     "n_observations": pl.Int64,
     "n_instruments": pl.Int64,
+    "n_overlap_min": pl.Int64,
+    "min_eigenvalue_before": pl.Float64,
     "min_eigenvalue": pl.Float64,
+    "first_eigenvalue_share": pl.Float64,
     "matrix_sha256": pl.String,
 }
+CLUSTER_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = DATES | {
+    "instrument_id": pl.String,
+    "cluster": pl.Int64,
+    "volatility": pl.Float64,
+    "n_returns": pl.Int64,
+}
+
+
+class MonthEnds(msgspec.Struct, frozen=True):
+    """What is stored of the matrices of some months; ``*_SCHEMA`` are the columns.
+
+    ``matrix`` has the upper triangle without its diagonal (instrument_a < instrument_b) of the
+    stored estimator; ``summary`` a row for each window and estimator; ``clusters`` each
+    instrument's cluster and daily volatility in it; ``changes`` what moved since the month before.
+    """
+
+    matrix: pl.DataFrame
+    summary: pl.DataFrame
+    clusters: pl.DataFrame
+    changes: pl.DataFrame
 
 
 def month_end_correlations(
@@ -52,164 +82,158 @@ def month_end_correlations(
     *,
     month_ends: Mapping[str, dt.date],
     usable_from: Mapping[str, dt.date],
-    window: int = WINDOW_SESSIONS,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Estimate the correlation matrix of every completed month.
+    windows: Sequence[int] = WINDOWS,
+) -> MonthEnds:
+    """Estimate the correlation matrices of every completed month.
 
     Parameters
     ----------
-    adjusted : pl.DataFrame
-        Forward-adjusted bars: ``instrument_id``, ``session``, ``adj_close``.
-    sessions : pl.Series
-        Exchange sessions up to now, ascending. A month is completed when its end is among them.
+    adjusted, sessions
+        As for ``correlation_matrix``. A month is completed when its end is among the sessions.
     months : sequence of str
         Months to estimate, first days ``YYYY-MM-DD``.
     month_ends : mapping of str to date
-        Each month's last exchange session, from the full calendar.
+        Each month's last exchange session, from the full calendar; the month before the first of
+        ``months`` included, as changes are measured against it.
     usable_from : mapping of str to date
         The exchange session after it: the first whose decisions may use the matrix.
-    window : int
-        Length in exchange sessions.
+    windows : sequence of int
+        Lengths in exchange sessions.
 
     Returns
     -------
-    matrix : pl.DataFrame
-        ``MATRIX_SCHEMA``: the upper triangle without its diagonal, instrument_a < instrument_b,
-        sorted by month and both instruments.
-    summary : pl.DataFrame
-        ``SUMMARY_SCHEMA``: one row per matrix.
+    MonthEnds
+        Sorted by month, window, estimator and instruments. A window with too few observations has
+        no rows; see ``correlation_matrix``.
 
     Raises
     ------
     ContractError
         When a matrix would be usable before it is known.
-
-    Notes
-    -----
-    Close-to-close log returns of the last ``window`` exchange sessions, null across a gap. Sessions
-    in which nobody has a return are no observations (``n_observations`` counts the others; under
-    80 % of the window there is no matrix). Instruments with returns in at least 90 % of them are
-    in; what they lack is set to their mean, which pulls their correlations towards zero a little.
-    Returns are standardised, then shrunk towards the identity: Ledoit & Wolf (2004), "A
-    well-conditioned estimator for large-dimensional covariance matrices". On raw returns the target
-    would carry the mean variance and wipe out quiet names' correlations.
     """
-    found = []
+    matrices, summaries, members, changes = [], [], [], []
+    before: CorrelationMatrix | None = None
     for month in sorted(set(months)):
         as_of = month_ends.get(month)
         if as_of is None or as_of not in sessions:
             continue
-        usable = usable_from[month]
-        if usable <= as_of:
-            raise ContractError(
-                f"The matrix of {as_of} would be usable from {usable}.",
-                remedy="pass the exchange session after the month's end",
+        dates: dict[str, str | dt.date] = {"month": month, "as_of": as_of}
+        dates["usable_from"] = _usable(as_of, usable_from[month])
+        # What moved is measured on the stored matrix of the shorter window.
+        previous = max((end for end in month_ends.values() if end < as_of), default=None)
+        if before is None or before.as_of != previous:
+            before = _previous(adjusted, sessions, previous)
+        now: CorrelationMatrix | None = None
+        for found in _matrices(adjusted, sessions, as_of, windows):
+            shape = {"window_sessions": found.window_sessions, "estimator": found.estimator}
+            summaries.append(_summary(found, dates | shape))
+            members.append(_members(found, dates | shape))
+            if found.estimator == STORED_ESTIMATOR:
+                matrices.append(_upper_triangle(found, dates | shape))
+                now = found if found.window_sessions == WINDOW_SESSIONS else now
+        moved = None if before is None or now is None else structure_change(before, now)
+        if before is not None and moved is not None:
+            changes.append(
+                {**dates, "previous_as_of": before.as_of, "window_sessions": WINDOW_SESSIONS,
+                 "estimator": STORED_ESTIMATOR, **msgspec.structs.asdict(moved)}
+            )  # fmt: skip
+        before = now
+    return MonthEnds(
+        _stacked(matrices, MATRIX_SCHEMA),
+        pl.DataFrame(summaries, schema=SUMMARY_SCHEMA),
+        _stacked(members, CLUSTER_SCHEMA),
+        pl.DataFrame(changes, schema=CHANGE_SCHEMA),
+    )
+
+
+def _matrices(
+    adjusted: pl.DataFrame, sessions: pl.Series, as_of: dt.date, windows: Sequence[int]
+) -> Iterator[CorrelationMatrix]:
+    for window in windows:
+        for estimator in sorted(ESTIMATORS):
+            found = correlation_matrix(
+                adjusted, sessions, as_of, window=window, estimator=estimator
             )
-        instruments, returns = _window_returns(adjusted, sessions, as_of, window)
-        if returns.shape[0] < OBSERVED_SHARE_MIN * window or len(instruments) < 2:
-            continue
-        dates: dict[str, str | dt.date] = {"month": month, "as_of": as_of, "usable_from": usable}
-        found.append(_estimate(instruments, returns, dates, window))
-    matrix = pl.concat(part for part, _ in found) if found else pl.DataFrame(schema=MATRIX_SCHEMA)
-    return matrix, pl.DataFrame([summary for _, summary in found], schema=SUMMARY_SCHEMA)
+            if found is not None:
+                yield found
 
 
-def _estimate(
-    instruments: list[str],
-    returns: FloatArray,
-    dates: Mapping[str, str | dt.date],
-    window: int,
-) -> tuple[pl.DataFrame, dict[str, object]]:
-    """Return one month's rows of the matrix and of the summary."""
-    correlation, shrinkage, eigenvalue = shrunk_correlation(returns)
-    return _upper_triangle(instruments, correlation, dates), {
-        **dates,
+def _usable(as_of: dt.date, usable: dt.date) -> dt.date:
+    if usable <= as_of:
+        raise ContractError(
+            f"The matrix of {as_of} would be usable from {usable}.",
+            remedy="pass the exchange session after the month's end",
+        )
+    return usable
+
+
+def _previous(
+    adjusted: pl.DataFrame, sessions: pl.Series, as_of: dt.date | None
+) -> CorrelationMatrix | None:
+    if as_of is None or as_of not in sessions:
+        return None
+    return correlation_matrix(
+        adjusted, sessions, as_of, window=WINDOW_SESSIONS, estimator=STORED_ESTIMATOR
+    )
+
+
+def _stacked(
+    parts: Sequence[pl.DataFrame], schema: Mapping[str, pl.DataType | type[pl.DataType]]
+) -> pl.DataFrame:
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+
+
+def _summary(found: CorrelationMatrix, stamp: Mapping[str, object]) -> dict[str, object]:
+    estimate, spectrum = found.estimate, found.estimate.spectrum()
+    return {
+        **stamp,
         "universe": UNIVERSE,
-        "window_sessions": window,
-        "estimator": ESTIMATOR,
-        "shrinkage": shrinkage,
-        "n_observations": returns.shape[0],
-        "n_instruments": len(instruments),
-        "min_eigenvalue": eigenvalue,
-        "matrix_sha256": _digest(instruments, correlation),
+        "decay": found.decay,
+        "shrinkage": estimate.shrinkage,
+        "repair": estimate.repair,
+        "n_observations": found.n_observations,
+        "n_instruments": len(found.instruments),
+        "n_overlap_min": int(estimate.overlap.min()),
+        "min_eigenvalue_before": spectrum.before,
+        "min_eigenvalue": spectrum.least,
+        "first_eigenvalue_share": spectrum.largest / len(found.instruments),
+        "matrix_sha256": found.sha256(),
     }
 
 
-def _window_returns(
-    adjusted: pl.DataFrame, sessions: pl.Series, as_of: dt.date, window: int
-) -> tuple[list[str], FloatArray]:
-    """Return the instruments in the matrix and their log returns, NaN where missing.
-
-    Rows are the window's observed sessions, oldest first; columns the instruments in order.
-    """
-    end = sessions.to_list().index(as_of)
-    days = sessions[max(end - window, 0) : end + 1]
-    bars = adjusted.filter(pl.col("session").is_between(days[0], as_of))
-    names = bars["instrument_id"].unique().sort()
-    closes = np.full((days.len(), names.len()), np.nan)
-    closes[
-        days.search_sorted(bars["session"]).to_numpy(),
-        names.search_sorted(bars["instrument_id"]).to_numpy(),
-    ] = bars["adj_close"].to_numpy()
-    returns = np.diff(np.log(closes), axis=0)
-    observed = returns[~np.isnan(returns).all(axis=1)]
-    counts = (~np.isnan(observed)).sum(axis=0)
-    chosen = (counts >= INSTRUMENT_SHARE_MIN * observed.shape[0]) & (counts > 0)
-    kept = np.ascontiguousarray(observed[:, chosen])
-    # A price that never moved has no correlation with anything.
-    moving = np.nanmax(kept, axis=0) > np.nanmin(kept, axis=0) if kept.size else np.array([], bool)
-    return names.filter(pl.Series(chosen)).filter(pl.Series(moving)).to_list(), kept[:, moving]
+def _members(found: CorrelationMatrix, stamp: Mapping[str, object]) -> pl.DataFrame:
+    return _stamped(
+        {
+            "instrument_id": found.instruments,
+            "cluster": clusters(found.estimate.correlation),
+            "volatility": found.estimate.volatility,
+            "n_returns": found.returns_per_instrument,
+        },
+        stamp,
+        CLUSTER_SCHEMA,
+    )
 
 
-def shrunk_correlation(returns: FloatArray) -> tuple[FloatArray, float, float]:
-    """Shrink the correlation matrix of returns; single-threaded, so that bits repeat.
-
-    Parameters
-    ----------
-    returns : ndarray of shape (n_observations, n_instruments)
-        NaN counts as the instrument's mean. No constant column.
-
-    Returns
-    -------
-    correlation : ndarray of shape (n_instruments, n_instruments)
-        Symmetric with a unit diagonal.
-    shrinkage : float
-        Weight of the identity, in [0, 1].
-    min_eigenvalue : float
-        Positive for any shrinkage above zero.
-    """
-    # sklearn.covariance takes a second to import; only a month's end needs it.
-    from sklearn.covariance import ledoit_wolf
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    centred = returns - np.nanmean(returns, axis=0)
-    filled = np.where(np.isnan(centred), 0.0, centred)
-    standardised = filled / np.sqrt((filled * filled).mean(axis=0))
-    with threadpool_limits(limits=1):
-        covariance, shrinkage = ledoit_wolf(standardised, assume_centered=True)
-        scale = np.sqrt(np.diag(covariance))
-        correlation = covariance / np.outer(scale, scale)
-        correlation = (correlation + correlation.T) / 2.0
-        np.fill_diagonal(correlation, 1.0)
-        eigenvalue = float(np.linalg.eigvalsh(correlation)[0])
-    return correlation, float(shrinkage), eigenvalue
-
-
-def _upper_triangle(
-    instruments: list[str], correlation: FloatArray, dates: Mapping[str, str | dt.date]
-) -> pl.DataFrame:
-    first, second = np.triu_indices(len(instruments), k=1)
-    names = pl.Series(instruments, dtype=pl.String)
-    return pl.DataFrame(
+def _upper_triangle(found: CorrelationMatrix, stamp: Mapping[str, object]) -> pl.DataFrame:
+    first, second = np.triu_indices(len(found.instruments), k=1)
+    names = pl.Series(found.instruments, dtype=pl.String)
+    return _stamped(
         {
             "instrument_a": names.gather(first),
             "instrument_b": names.gather(second),
-            "correlation": correlation[first, second],
-        }
-    ).select(*(pl.lit(value).alias(name) for name, value in dates.items()), pl.all())
+            "correlation": found.estimate.correlation[first, second],
+            "n_overlap": found.estimate.overlap[first, second],
+        },
+        stamp,
+        MATRIX_SCHEMA,
+    )
 
 
-def _digest(instruments: list[str], correlation: FloatArray) -> str:
-    hasher = hashlib.sha256(",".join(instruments).encode())
-    hasher.update(np.ascontiguousarray(correlation, dtype="<f8").tobytes())
-    return hasher.hexdigest()
+def _stamped(
+    columns: Mapping[str, object],
+    stamp: Mapping[str, object],
+    schema: Mapping[str, pl.DataType | type[pl.DataType]],
+) -> pl.DataFrame:
+    literals = (pl.lit(value, dtype=schema[name]).alias(name) for name, value in stamp.items())
+    cast = (pl.col(name).cast(schema[name]) for name in columns)
+    return pl.DataFrame(columns).select(*literals, *cast)

@@ -13,6 +13,7 @@ from orchestration.definitions import build_defs
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 UPDATE = "UPDATE_ASSET_SPECS"
+ALARMS = {"structure_shift"}
 OURS = {"workflow", "tier", "event"}
 MARTS = {
     "dim_instrument", "dim_session", "fct_signals", "fct_evaluations", "fct_decisions",
@@ -129,9 +130,12 @@ def test_every_partitioned_asset_shares_one_calendar_and_one_run(graph):
         assert node.backfill_policy == dg.BackfillPolicy.single_run(), name_of(node.key)
 
 
-def test_every_check_blocks(graph):
+def test_every_check_blocks_but_the_alarms(graph):
+    """An alarm says that the market changed: its data are good, and consumers run."""
     for key in graph.asset_check_keys:
-        assert graph.get(key).blocking, f"{key} would let its consumers run on what it refused"
+        blocks = graph.get(key).blocking
+        assert blocks != (key.name in ALARMS), f"{key} would let its consumers run on a refusal"
+    assert {key.name for key in graph.asset_check_keys} >= ALARMS
 
 
 def test_no_asset_depends_on_itself(graph):

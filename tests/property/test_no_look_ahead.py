@@ -79,7 +79,7 @@ class Outcome:
         days = CALENDAR.to_list()
         ends = {m: CALENDAR.filter(CALENDAR.dt.strftime("%Y-%m-01") == m)[-1] for m in months}
         usable = {month: days[days.index(end) + 1] for month, end in ends.items()}
-        self.correlations, self.summaries = month_end_correlations(
+        self.correlations = month_end_correlations(
             self.adjusted, sessions, months, month_ends=ends, usable_from=usable
         )
 
@@ -106,11 +106,11 @@ class Outcome:
                 self.evaluations.filter(until), (*KEY, "horizon_sessions")
             ),
             "signals": canonical_hash(self.signals.filter(until), KEY),
-            "correlations": canonical_hash(
-                self.correlations.filter(pl.col("as_of") <= day),
-                ("month", "instrument_a", "instrument_b"),
-            ),
-            "summaries": canonical_hash(self.summaries.filter(pl.col("as_of") <= day), ("month",)),
+        } | {
+            name: canonical_hash(
+                getattr(self.correlations, name).filter(pl.col("as_of") <= day), ("month",)
+            )
+            for name in self.correlations.__struct_fields__
         }
 
 

@@ -8,11 +8,14 @@ import pytest
 from sklearn.covariance import LedoitWolf
 
 from contracts.errors import ContractError
+from domain.instrument_analysis.correlation_change import CHANGE_SCHEMA
+from domain.instrument_analysis.correlation_estimators import estimate
+from domain.instrument_analysis.correlation_matrix import correlation_matrix
 from domain.instrument_analysis.correlations import (
+    CLUSTER_SCHEMA,
     MATRIX_SCHEMA,
     SUMMARY_SCHEMA,
     month_end_correlations,
-    shrunk_correlation,
 )
 
 FIRST = dt.date(2010, 1, 1)
@@ -46,8 +49,14 @@ def market(names=8, seed=1):
     )
 
 
-def correlations(bars, months=MONTHS, days=DAYS, **kwargs):
+def month_end_tables(bars, months=MONTHS, days=DAYS, **kwargs):
     return month_end_correlations(bars, days, months, month_ends=ENDS, usable_from=USABLE, **kwargs)
+
+
+def correlations(bars, **kwargs):
+    """The shrunk matrices of sixty sessions, and their summary."""
+    found = month_end_tables(bars, **kwargs)
+    return found.matrix, found.summary.filter(estimator="ledoit_wolf")
 
 
 def returns_of(bars, end):
@@ -73,9 +82,12 @@ def test_the_matrix_is_ledoit_and_wolfs_on_standardised_returns():
 
 
 def test_schemas_order_and_dates():
-    matrix, summary = correlations(market())
+    found = month_end_tables(market())
+    matrix, summary = found.matrix, found.summary.filter(estimator="ledoit_wolf")
     assert dict(matrix.schema) == MATRIX_SCHEMA
     assert dict(summary.schema) == SUMMARY_SCHEMA
+    assert dict(found.clusters.schema) == CLUSTER_SCHEMA
+    assert dict(found.changes.schema) == CHANGE_SCHEMA
     assert matrix.filter(pl.col("instrument_a") >= pl.col("instrument_b")).height == 0
     assert matrix.equals(matrix.sort("month", "instrument_a", "instrument_b"))
     # January and February have fewer than 80 % of 60 returns behind them.
@@ -92,11 +104,13 @@ def test_a_month_in_progress_has_no_matrix():
 
 def test_later_bars_leave_bits_alone():
     bars = market()
-    matrix, summary = correlations(bars)
+    found = month_end_tables(bars)
     cut = ENDS["2010-04-01"]
-    early = correlations(bars.filter(pl.col("session") <= cut), days=days_until(cut))
-    assert early[0].equals(matrix.filter(pl.col("as_of") <= cut))
-    assert early[1].equals(summary.filter(pl.col("as_of") <= cut))
+    early = month_end_tables(bars.filter(pl.col("session") <= cut), days=days_until(cut))
+    for name in found.__struct_fields__:
+        known = getattr(found, name).filter(pl.col("as_of") <= cut)
+        assert getattr(early, name).equals(known), name
+        assert known.height > 0
 
 
 def test_sessions_nobody_saw_are_no_observations():
@@ -125,17 +139,16 @@ def test_a_gap_counts_as_the_mean():
     returns[7, 2] = np.nan
     filled = returns.copy()
     filled[7, 2] = np.nanmean(returns[:, 2])
-    assert shrunk_correlation(returns)[0] == pytest.approx(shrunk_correlation(filled)[0])
+    gap, mean = (estimate(given, "ledoit_wolf").correlation for given in (returns, filled))
+    assert gap == pytest.approx(mean)
 
 
 def test_more_names_than_sessions_still_give_a_positive_definite_matrix():
-    matrix, shrinkage, eigenvalue = shrunk_correlation(
-        np.random.default_rng(3).normal(0, 1, (20, 50))
-    )
-    assert 0 < shrinkage <= 1
-    assert eigenvalue > 0
-    assert matrix.tolist() == matrix.T.tolist()
-    assert np.diag(matrix).tolist() == [1.0] * 50
+    found = estimate(np.random.default_rng(3).normal(0, 1, (20, 50)), "ledoit_wolf")
+    assert 0 < found.shrinkage <= 1
+    assert found.spectrum().least > 0
+    assert found.correlation.tolist() == found.correlation.T.tolist()
+    assert np.diag(found.correlation).tolist() == [1.0] * 50
 
 
 def test_a_price_that_never_moved_is_left_out():
@@ -146,6 +159,41 @@ def test_a_price_that_never_moved_is_left_out():
         .alias("adj_close")
     )
     assert correlations(bars)[1]["n_instruments"].unique().to_list() == [7]
+
+
+def test_every_estimator_has_its_summary_and_only_one_has_its_pairs():
+    found = month_end_tables(market())
+    assert found.summary.filter(month="2010-05-01")["estimator"].to_list() == [
+        "ewma", "ledoit_wolf", "pearson",
+    ]  # fmt: skip
+    assert found.matrix["estimator"].unique().to_list() == ["ledoit_wolf"]
+    # The hash that is stored is that of the matrix that anybody can compute again.
+    row = found.summary.filter(month="2010-05-01", estimator="ewma").row(0, named=True)
+    again = correlation_matrix(market(), DAYS, ENDS["2010-05-01"], estimator="ewma")
+    assert again.sha256() == row["matrix_sha256"]
+    assert row["decay"] == 0.94
+
+
+def test_changes_are_measured_from_the_month_before_whatever_months_are_asked_for():
+    whole = month_end_tables(market()).changes
+    assert whole["month"].to_list() == list(MONTHS[3:])
+    alone = month_end_tables(market(), months=["2010-05-01"]).changes
+    assert alone.equals(whole.filter(month="2010-05-01"))
+
+
+def test_a_month_without_a_matrix_has_no_change_and_hides_none():
+    # Thirty sessions are lost to everybody: May and June have too few of their windows.
+    bars = market().filter(~pl.col("session").is_in(DAYS[85:115].to_list()))
+    found = month_end_tables(bars)
+    assert found.summary["month"].unique().sort().to_list() == ["2010-03-01", "2010-04-01"]
+    assert found.changes["month"].to_list() == ["2010-04-01"]
+
+
+def test_a_long_window_has_rows_where_there_are_sessions_enough():
+    found = month_end_tables(market(), windows=(60, 120))
+    longer = found.summary.filter(window_sessions=120)
+    assert longer["month"].unique().sort().to_list() == ["2010-05-01", "2010-06-01"]
+    assert found.matrix.filter(window_sessions=120).height == longer.height // 3 * 8 * 7 // 2
 
 
 def test_a_matrix_usable_too_early_is_refused():
