@@ -106,6 +106,40 @@ def test_rank_correlations_with_ties_are_scipys():
     assert rank_ics(rows.with_columns(pl.lit(1.0).alias("score")), 1).is_empty()
 
 
+def test_buys_and_sells_are_right_by_their_own_sides(skilled):
+    found = run(skilled)
+    rows = skilled.evaluations.join(
+        skilled.labels.drop_nulls("forward_return"), on=["instrument_id", "session"]
+    ).with_columns(pl.col("forward_return") - pl.col("forward_return").mean().over("session"))
+    right = taken = 0
+    for rating, gain in rows.select("rating", "forward_return").iter_rows():
+        if rating != "neutral":
+            taken += 1
+            right += gain > 0 if rating.endswith("buy") else gain <= 0
+    assert taken > 10_000
+    assert found.rating_hit_rate == pytest.approx(right / taken, abs=1e-12)
+
+
+def test_an_unexplained_jump_is_no_return_of_any_decile(skilled):
+    # The best name of one session triples for no known reason: its rank counts, its gain does not.
+    day = skilled.sessions[50]
+    best = skilled.evaluations.filter(pl.col("session") == day).sort("score")["instrument_id"][-1]
+    here = (pl.col("session") == day) & (pl.col("instrument_id") == best)
+    options = {"horizon": HORIZON, "cost_bps": COST}
+
+    def spread(gain, *, jump):
+        labels = skilled.labels.with_columns(
+            pl.when(here).then(gain).otherwise("forward_return").alias("forward_return"),
+            pl.when(here).then(jump).otherwise("label_jump").alias("label_jump"),
+        )
+        found = measure(skilled.evaluations, labels, skilled.bars, skilled.sessions, **options)
+        return found.sessions.filter(pl.col("session") == day)["spread"][0]
+
+    assert spread(math.log(3), jump=True) == spread(0.0, jump=True)
+    # A tenth of the decile's return, if it were believed.
+    assert spread(math.log(3), jump=False) == pytest.approx(spread(0.0, jump=False) + 0.2)
+
+
 def test_a_score_that_is_no_number_is_no_score(skilled):
     gone = pl.when(pl.col("instrument_id") == "US.003")
     nan = skilled.evaluations.with_columns(gone.then(math.nan).otherwise("score").alias("score"))
