@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -132,24 +132,32 @@ def evaluate(
     wanted = set(months) & set(models["month"])
     past = models.filter(pl.col("month") <= max(wanted, default="")).sort("month", "serves_from")
     _refuse_gaps(past["month"].unique().sort().to_list(), sessions)
+    schema = pl.Schema({**EVALUATION_SCHEMA, **_carried(features)})
     returned: list[pl.DataFrame] = []
     earlier = pl.DataFrame(schema=IC_SCHEMA)
-    parts = past.to_dicts()
-    for place, row in enumerate(parts):
-        following = parts[place + 1] if place + 1 < len(parts) else None
-        part = rows.filter(_served(row, following))
-        serving = serving_for(row, parts[:place], store, threads=threads, refused=refused)
+    for part, serving in _parts(rows, past.to_dicts(), store, threads, refused):
         values = feature_matrix(part)
         score = relative_forecasts(serving.returns, values)
-        if row["month"] in wanted:
-            known = _evidence(earlier, row["month"], serving.row["horizon_sessions"])
-            returned.append(_rows_of(part, values, serving, score, known, policy))
+        if serving.row["month"] in wanted:
+            returned.append(_rows_of(part, values, serving, score, earlier, policy))
         scored = part.select("instrument_id", "session", pl.Series("score", score))
         earlier = pl.concat([earlier, _ics_of(scored, labels)])
-    schema = pl.Schema({**EVALUATION_SCHEMA, **_carried(features)})
-    if not returned:
-        return pl.DataFrame(schema=schema)
-    return pl.concat(returned).select(*schema).cast(schema).sort("instrument_id", "session")
+    found = pl.concat(returned).select(*schema).cast(schema) if returned else schema.to_frame()
+    return found.sort("instrument_id", "session")
+
+
+def _parts(
+    rows: pl.DataFrame,
+    models: Sequence[Row],
+    store: ModelStore,
+    threads: int,
+    refused: Callable[[str], None],
+) -> Iterator[tuple[pl.DataFrame, Serving]]:
+    """Yield the rows that each row of the table of models serves, with who serves them."""
+    for place, row in enumerate(models):
+        following = models[place + 1] if place + 1 < len(models) else None
+        serving = serving_for(row, models[:place], store, threads=threads, refused=refused)
+        yield rows.filter(_served(row, following)), serving
 
 
 def _served(row: Row, following: Row | None) -> pl.Expr:
@@ -217,11 +225,12 @@ def _rows_of(
     values: FeatureArray,
     serving: Serving,
     score: FloatArray,
-    ic: float,
+    earlier: pl.DataFrame,
     policy: RatingPolicy,
 ) -> pl.DataFrame:
     model = serving.row
     horizon = model["horizon_sessions"]
+    ic = _evidence(earlier, model["month"], horizon)
     outside = _outside_share(serving, values)
     announced = serving.calibration.probabilities(margins_of(serving.outcome, values))
     probabilities = towards_uniform(announced, outside / OUT_OF_DISTRIBUTION_SHARE)

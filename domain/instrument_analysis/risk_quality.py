@@ -131,14 +131,18 @@ def _judge(
     after = found.position + 1
     if np.isnan(history.factors[after]).all():
         return
-    matrix = design(found.exposures, len(history.sectors))
-    loaded, by_factor, own = portfolio_variance(weights, matrix, found.covariance, found.specific)
+    # Sectors and portfolios that are empty so far take no part: who comes later must change no bit.
+    factors = np.flatnonzero(np.diag(found.covariance) > 0)
+    there = np.flatnonzero(weights.any(axis=0))
+    matrix = design(found.exposures, len(history.sectors))[:, factors]
+    held = np.ascontiguousarray(weights[:, there])
+    loaded, by_factor, own = portfolio_variance(
+        held, matrix, found.covariance[np.ix_(factors, factors)], found.specific
+    )
     specific = np.nan_to_num(history.specific[after, found.exposures.columns])
-    realised = loaded.T @ np.nan_to_num(history.factors[after]) + weights.T @ specific
-    forecast = np.sqrt(np.maximum(by_factor, 0.0) + own)
-    # A portfolio without members has neither.
-    there = forecast > 0
-    returns[after, there], volatility[after, there] = realised[there], forecast[there]
+    earned = np.nan_to_num(history.factors[after, factors])
+    returns[after, there] = loaded.T @ earned + held.T @ specific
+    volatility[after, there] = np.sqrt(np.maximum(by_factor, 0.0) + own)
 
 
 def _rows(
@@ -152,6 +156,8 @@ def _rows(
     for place, (name, kind) in enumerate(kinds.items()):
         mine, forecast = returns[:, place], volatility[:, place]
         found = bias_statistic(mine / forecast)
+        if kind == "sector" and not found.n_sessions:
+            continue
         if found.bias is None or found.band_low is None or found.band_high is None:
             rows.append((month, as_of, name, kind, found.n_sessions, *[None] * 6))
             continue

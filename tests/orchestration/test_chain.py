@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.errors import ConfigurationError
+from domain.instrument_analysis.risk_portfolio import portfolio_risk
 from io_managers.lake import Lake
 from ml.labels import HORIZON_SESSIONS, HORIZONS
 from orchestration.base.settings import Settings, read_settings
@@ -94,6 +95,38 @@ def test_a_month_end_matrix_is_usable_from_the_next_session_only(whole):
     assert (summary["usable_from"] > summary["as_of"]).all()
     assert "2010-08-01" not in summary["month"]  # not completed on the 20th
     assert (summary["min_eigenvalue"] > 0).all()
+
+
+def test_the_risk_model_knows_every_bar_and_judges_the_book(whole):
+    bars = read(whole, "market_data", "bars")
+    exposures = read(whole, "instrument_analysis", "risk_exposures")
+    assert exposures.height == bars.height
+    assert exposures.drop_nulls("exposure_momentum").height > 0
+    covariance = read(whole, "instrument_analysis", "factor_covariance")
+    assert (covariance["usable_from"] > covariance["as_of"]).all()
+    # The newest month's forecast is that of the last session so far.
+    assert covariance["as_of"].max() == dt.date(2010, 8, 20)
+    quality = read(whole, "instrument_analysis", "risk_model_quality")
+    book = quality.filter(month="2010-08-01", portfolio="book")
+    assert book["bias"].is_not_null().all()
+    assert book["n_sessions"][0] > 60
+
+
+def test_a_portfolio_of_the_book_has_a_volatility_by_factor(whole):
+    positions = read(whole, "portfolio_management", "positions")
+    last = positions.filter(pl.col("session") == positions["session"].max())
+    day = {
+        "exposures": read(whole, "instrument_analysis", "risk_exposures").filter(
+            pl.col("session") == last["session"][0]
+        )
+    } | {
+        name: read(whole, "instrument_analysis", table).filter(month="2010-08-01")
+        for name, table in (("covariance", "factor_covariance"), ("specific", "specific_risk"))
+    }
+    found = portfolio_risk(last.select("instrument_id", "weight"), **day)
+    assert 0.05 < found.annualised < 0.6
+    assert found.factors["contribution"].sum() == pytest.approx(found.volatility)
+    assert found.uncovered_weight < 0.2
 
 
 def test_a_materialisation_carries_counts_hash_schema_range_and_preview(whole):

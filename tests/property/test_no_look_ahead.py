@@ -1,6 +1,7 @@
 """Randomise everything after t: whatever the platform said up to t keeps every bit."""
 
 import datetime as dt
+import itertools
 
 import exchange_calendars as xcals
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from domain.instrument_analysis.correlations import month_end_correlations
 from domain.instrument_analysis.indicators import compute_indicators
+from domain.instrument_analysis.risk_model import history_of, model_days, month_forecasts
+from domain.instrument_analysis.risk_quality import model_quality
 from domain.market_data.adjust import PRICES, forward_adjusted
 from domain.market_data.normalise import normalise, read_rows
 from domain.market_data.reference import ACTIONS, with_permanent_ids
@@ -26,6 +29,8 @@ from sources.file_drops import embedded_drop
 KEY = ("instrument_id", "session")
 # Every fourth instrument, and those with corporate actions or a rename.
 KEPT_EVERY = 4
+# Sectors are no prices: with none, all instruments are one group.
+NO_SECTORS = pl.DataFrame(schema={"instrument_id": pl.String, "sector": pl.String})
 CALENDAR = pl.Series(
     "session",
     [
@@ -77,11 +82,18 @@ class Outcome:
         looked_at = self.evaluations.filter(pl.col("horizon_sessions") == HORIZON_SESSIONS)
         self.signals = generate_signals(looked_at, CALENDAR)
         days = CALENDAR.to_list()
-        ends = {m: CALENDAR.filter(CALENDAR.dt.strftime("%Y-%m-01") == m)[-1] for m in months}
+        self.ends = ends = {
+            m: CALENDAR.filter(CALENDAR.dt.strftime("%Y-%m-01") == m)[-1] for m in months
+        }
         usable = {month: days[days.index(end) + 1] for month, end in ends.items()}
         self.correlations = month_end_correlations(
             self.adjusted, sessions, months, month_ends=ends, usable_from=usable
         )
+        self.exposures, self.factors = model_days(self.adjusted, NO_SECTORS, sessions, months)
+        history = history_of(self.exposures, self.factors)
+        following = dict(itertools.pairwise(days))
+        self.covariance, self.specific = month_forecasts(history, months, following)
+        self.quality = model_quality(history, months)
 
     def hashes_until(self, day):
         """Canonical hashes of what was known at the close of ``day``."""
@@ -111,6 +123,19 @@ class Outcome:
                 getattr(self.correlations, name).filter(pl.col("as_of") <= day), ("month",)
             )
             for name in self.correlations.__struct_fields__
+        } | {
+            "exposures": canonical_hash(self.exposures.filter(until), KEY),
+            "factors": canonical_hash(self.factors.filter(until), ("session", "factor")),
+        }
+        | {
+            # An unfinished month's forecast is its last session's so far, and moves with it.
+            name: canonical_hash(
+                getattr(self, name).filter(
+                    (pl.col("as_of") <= day) & pl.col("as_of").is_in(list(self.ends.values()))
+                ),
+                ("month",),
+            )
+            for name in ("covariance", "specific", "quality")
         }
 
 

@@ -12,6 +12,7 @@ from domain.instrument_analysis.risk_model import (
     EXPOSURE_SCHEMA,
     FACTOR_SCHEMA,
     SPECIFIC_SCHEMA,
+    forecasts,
     history_of,
     model_days,
     month_forecasts,
@@ -287,11 +288,47 @@ def test_a_month_alone_has_the_bits_that_it_has_in_the_whole(made, case):
     assert judged.equals(made.quality.filter(month=month))
 
 
+def test_an_unfinished_month_s_forecast_is_that_of_its_last_session(made, case):
+    bars, instruments, _ = case
+    day = DAYS[250]
+    assert day.month == DAYS[251].month
+    early = Outcome(
+        bars.filter(pl.col("session") <= day),
+        instruments,
+        SESSIONS[:251],
+        months_of(SESSIONS[:251]),
+    )
+    position = made.history.sessions.search_sorted(day)
+    (found,) = forecasts(made.history, [position])
+    last = early.covariance.filter(as_of=day)
+    names = last["factor_a"].unique(maintain_order=True).to_list()
+    order = [factor_names(made.history.sectors).index(name) for name in names]
+    expected = found.covariance[np.ix_(order, order)].ravel().tolist()
+    assert last["covariance"].to_list() == expected
+    assert early.specific.filter(as_of=day)["specific_volatility"].to_list() == (
+        found.specific.tolist()
+    )
+
+
 def test_bits_do_not_depend_on_threads_or_on_the_order_of_bars(made, case):
     bars, instruments, _ = case
     with threadpool_limits(limits=2):
         other = Outcome(bars.sample(fraction=1, shuffle=True, seed=3), instruments)
     assert other.hashes_until(SESSIONS[-1]) == made.hashes_until(SESSIONS[-1])
+
+
+def test_a_sector_that_comes_later_changes_no_earlier_bit(made, case):
+    bars, instruments, _ = case
+    late = bars.filter((pl.col("instrument_id") == "US.004") & (pl.col("session") > DAYS[181]))
+    newcomer = late.with_columns(pl.lit("US.0041").alias("instrument_id"))
+    listed = pl.concat(
+        [instruments, pl.DataFrame({"instrument_id": ["US.0041"], "sector": ["Aerospace"]})]
+    )
+    found = Outcome(pl.concat([bars, newcomer]), listed)
+    day = SESSIONS.filter(SESSIONS.dt.strftime("%Y-%m-01") == "2020-06-01")[-1]
+    assert day <= DAYS[181]
+    # The truth's own sectors are four; the newcomer's has one name, too few to be judged.
+    assert found.hashes_until(day) == made.hashes_until(day)
 
 
 def test_a_session_that_nobody_saw_breaks_nothing(case):
