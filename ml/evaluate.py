@@ -231,7 +231,7 @@ def _rows_of(
     model = serving.row
     horizon = model["horizon_sessions"]
     ic = _evidence(earlier, model["month"], horizon)
-    outside = _outside_share(serving, values)
+    outside = outside_share(serving, values)
     announced = serving.calibration.probabilities(margins_of(serving.outcome, values))
     probabilities = towards_uniform(announced, outside / OUT_OF_DISTRIBUTION_SHARE)
     score_z = _session_z(part["session"], score)
@@ -300,7 +300,7 @@ def _session_z(sessions: pl.Series, score: FloatArray) -> FloatArray:
     return standardised
 
 
-def _outside_share(serving: Serving, values: FeatureArray) -> FloatArray:
+def outside_share(serving: Serving, values: FeatureArray) -> FloatArray:
     """Return the share of features that are not as the training knew them, per row.
 
     Outside its 99.8 % range, or missing where fewer than 1 % of its rows missed it. A feature that

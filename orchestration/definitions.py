@@ -43,6 +43,7 @@ from orchestration.jobs import (
     RESTATE,
     maintenance,
 )
+from orchestration.model_checks import build_model_checks
 from orchestration.schedules import after_close, nightly_maintenance
 from sensors.arrivals import arrivals
 from sensors.execution_journal import execution_journal
@@ -90,10 +91,13 @@ def build_defs(
             *intraday_market_data_assets(environment, session_partitions(environment)),
             *intraday_analysis_assets(environment, session_partitions(environment)),
         ],
-        asset_checks=build_checks(
-            Judge(lake, limits, partial(desk_rules, environment), bases=bases),
-            BarsSuite(environment.data_docs_root, bases=bases),
-        ),
+        asset_checks=[
+            *build_checks(
+                Judge(lake, limits, partial(desk_rules, environment), bases=bases),
+                BarsSuite(environment.data_docs_root, bases=bases),
+            ),
+            *build_model_checks(environment),
+        ],
         jobs=[INGEST, BACKFILL, RESTATE, FILLS, DAILY, INTRADAY_HISTORY, upkeep],
         sensors=[
             arrivals(environment), market_data(environment), execution_journal(environment),

@@ -69,10 +69,10 @@ class Outcome:
         store = ModelStore(root)
         for horizon in HORIZONS:
             labels = forward_returns(self.adjusted, sessions, horizon)
-            # Monthly, so that a model changes with every month that is looked at.
+            # One training more than by default: at the months looked at, the model changes.
             models = train_models(
                 self.features, labels, months, sessions, store, threads=threads,
-                policy=SplitPolicy(horizon_sessions=horizon, retrain_months=1),
+                policy=SplitPolicy(horizon_sessions=horizon, retrain_months=2),
             )  # fmt: skip
             evaluations.append(evaluate(
                 self.features, labels, models, store, sessions, months, threads=threads
@@ -100,43 +100,47 @@ class Outcome:
         until = pl.col("session") <= day
         known = pl.col("label_known_session") <= day
         month = day.strftime("%Y-%m-01")
-        return {
-            "adjusted": canonical_hash(self.adjusted.filter(until), KEY),
-            "indicators": canonical_hash(self.indicators.filter(until), KEY),
-            "features": canonical_hash(self.features.filter(until), KEY),
-            **{
-                f"labels_{horizon}": canonical_hash(labels.filter(known), KEY)
-                for horizon, labels in self.labels.items()
-            },
-            **{
-                f"models_{horizon}": canonical_hash(
-                    models.filter(pl.col("month") <= month), ("month", "serves_from")
-                )
-                for horizon, models in self.models.items()
-            },
-            "evaluations": canonical_hash(
-                self.evaluations.filter(until), (*KEY, "horizon_sessions")
-            ),
-            "signals": canonical_hash(self.signals.filter(until), KEY),
-        } | {
-            name: canonical_hash(
-                getattr(self.correlations, name).filter(pl.col("as_of") <= day), ("month",)
-            )
-            for name in self.correlations.__struct_fields__
-        } | {
-            "exposures": canonical_hash(self.exposures.filter(until), KEY),
-            "factors": canonical_hash(self.factors.filter(until), ("session", "factor")),
-        }
-        | {
-            # An unfinished month's forecast is its last session's so far, and moves with it.
-            name: canonical_hash(
-                getattr(self, name).filter(
-                    (pl.col("as_of") <= day) & pl.col("as_of").is_in(list(self.ends.values()))
+        return (
+            {
+                "adjusted": canonical_hash(self.adjusted.filter(until), KEY),
+                "indicators": canonical_hash(self.indicators.filter(until), KEY),
+                "features": canonical_hash(self.features.filter(until), KEY),
+                **{
+                    f"labels_{horizon}": canonical_hash(labels.filter(known), KEY)
+                    for horizon, labels in self.labels.items()
+                },
+                **{
+                    f"models_{horizon}": canonical_hash(
+                        models.filter(pl.col("month") <= month), ("month", "serves_from")
+                    )
+                    for horizon, models in self.models.items()
+                },
+                "evaluations": canonical_hash(
+                    self.evaluations.filter(until), (*KEY, "horizon_sessions")
                 ),
-                ("month",),
-            )
-            for name in ("covariance", "specific", "quality")
-        }
+                "signals": canonical_hash(self.signals.filter(until), KEY),
+            }
+            | {
+                name: canonical_hash(
+                    getattr(self.correlations, name).filter(pl.col("as_of") <= day), ("month",)
+                )
+                for name in self.correlations.__struct_fields__
+            }
+            | {
+                "exposures": canonical_hash(self.exposures.filter(until), KEY),
+                "factors": canonical_hash(self.factors.filter(until), ("session", "factor")),
+            }
+            | {
+                # An unfinished month's forecast is its last session's so far, and moves with it.
+                name: canonical_hash(
+                    getattr(self, name).filter(
+                        (pl.col("as_of") <= day) & pl.col("as_of").is_in(list(self.ends.values()))
+                    ),
+                    ("month",),
+                )
+                for name in ("covariance", "specific", "quality")
+            }
+        )
 
 
 @pytest.fixture(scope="module")

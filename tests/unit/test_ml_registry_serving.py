@@ -1,4 +1,4 @@
-"""Aliases within a month, challengers held back, and people's decisions, as the registry keeps them."""
+"""Aliases within a month, challengers held back, and people's decisions, in the registry."""
 
 import datetime as dt
 
