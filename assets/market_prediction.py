@@ -22,6 +22,7 @@ from ml.ratings import PROBABILITIES
 from ml.registry import Registry
 from ml.tracking import page
 from ml.train import Training
+from ml.validation_table import is_validated, validations_by_month
 from ml.walk_forward import SplitPolicy
 from orchestration.base.metadata import HISTORY, lake_asset, png_metadata
 from orchestration.base.ops import model_decisions
@@ -49,6 +50,7 @@ def market_prediction_assets(
         *(_models(settings, months, horizon) for horizon in HORIZONS),
         _evaluations(settings, months),
         _model_quality(settings, months),
+        _model_validation(settings, months),
     ]
 
 
@@ -182,6 +184,36 @@ def _model_quality(
         )
 
     return model_quality
+
+
+def _model_validation(
+    settings: Settings, months: dg.MonthlyPartitionsDefinition
+) -> dg.AssetsDefinition:
+    @lake_asset(
+        "04", "model_validation", primary_key=["month", "horizon_sessions"], kinds={"polars"},
+        tier="report", months=months,
+        ins={
+            "bars": BARS_OF_ALL_TIME,
+            "evaluations": dg.AssetIn(["market_prediction", "evaluations"], metadata=HISTORY),
+        },
+        description="One row is what a horizon's last 252 evaluated sessions were worth at the end "
+        "of a month before a training: IC, deciles and Sharpe ratio after costs, turnover, "
+        "calibration, coverage, beside the better baseline. Grain: month, horizon. Consumers: "
+        "researchers.",
+    )  # fmt: skip
+    def model_validation(
+        context: dg.AssetExecutionContext, bars: pl.DataFrame, evaluations: pl.DataFrame
+    ) -> pl.DataFrame:
+        sessions, every = settings.sessions(), settings.retrain_months
+        due = [month for month in context.partition_keys if is_validated(month, every)]
+        return pl.concat(
+            validations_by_month(
+                evaluations, forward_returns(bars, sessions, horizon), bars, sessions, due, horizon
+            )
+            for horizon in HORIZONS
+        )
+
+    return model_validation
 
 
 def split_policy(settings: Settings, horizon: int) -> SplitPolicy:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
 from cli.acting import As, acting
 from contracts.errors import ConfigurationError
+from io_managers.lake import Lake
+from ml.baselines import baseline_evaluations
 from ml.champions import Champion, Snapshot
-from ml.labels import HORIZONS
+from ml.labels import HORIZONS, forward_returns
 from ml.model_store import ModelStore
+from ml.ratings import RatingPolicy
 from ml.registry import Registry
+from ml.trials import count_trials
+from ml.validation import validate
+from ml.walk_forward_report import walk_forward_report
 from ops_store.records import ModelDecision
 from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(help="Look at the models, and change who serves.", no_args_is_help=True)
 console = Console()
+BARS = ("market_data", "adjusted_bars")
+EVALUATIONS = ("market_prediction", "evaluations")
+INSTRUMENTS = ("market_data", "instruments")
 
 Horizon = Annotated[int, typer.Argument(help="Sessions ahead: 1, 5 or 20.")]
 Because = Annotated[str, typer.Option(help="Why, in a sentence that an examiner understands.")]
@@ -104,6 +116,36 @@ def rollback(horizon: Horizon, because: Because, from_: From = "", as_: As = "")
             remedy=f"look at `quantivista models list {horizon}`, and promote a version by number",
         )
     _decide(settings, horizon, known.versions[earlier[-1]], first, because, as_)
+
+
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="Also write it here, as Markdown.")] = None,
+) -> None:
+    """Say what all evaluations have been worth, beside baselines, deflated by the trials made."""
+    settings = read_settings()
+    lake, sessions = Lake(settings.lake_root), settings.sessions()
+    bars, evaluations = (lake.read(table) for table in (BARS, EVALUATIONS))
+    named = lake.read(INSTRUMENTS, columns=["instrument_id", "sector"]).drop_nulls()
+    recipes = {
+        horizon: [
+            each.recipe for each in registry_of(settings, horizon).snapshot().versions.values()
+        ]
+        for horizon in HORIZONS
+    }
+    trials = count_trials(recipes, n_elsewhere=settings.trials_elsewhere)
+    found = []
+    for horizon in HORIZONS:
+        mine = evaluations.filter(pl.col("horizon_sessions") == horizon)
+        found.append(validate(
+            mine, forward_returns(bars, sessions, horizon), bars, sessions, horizon=horizon,
+            cost_bps=RatingPolicy().round_trip_cost_bps / 2, n_trials=trials.n, sectors=named,
+            baselines=baseline_evaluations(mine, bars, sessions),
+        ))  # fmt: skip
+    page = walk_forward_report(found, trials, title=f"Walking forward, book {settings.book}")
+    if out is not None:
+        out.write_text(page.markdown, encoding="utf-8")
+    console.print(Markdown(page.markdown))
 
 
 def _first(settings: Settings, given: str) -> dt.date:

@@ -55,7 +55,7 @@ def baseline_evaluations(
         closes[t] = np.where(np.isnan(closes[t]), closes[t - 1], closes[t])
     keys = evaluations.select(KEY).sort(KEY)
     scores = {
-        MOMENTUM: _momentum(closes, int(grid.positions.min(initial=0))),
+        MOMENTUM: _momentum(closes, int(grid.positions.min()) if rows.height else 0),
         REVERSAL: -safe_log(ratio(closes, lagged(closes, REVERSAL_SESSIONS))),
     }
     found = {}

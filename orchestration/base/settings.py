@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         default=3,
         description="How often models are trained anew, in months counted from January.",
     )
+    trials_elsewhere: int = Field(
+        default=0,
+        ge=0,
+        description="Models that the desk tried outside of this platform; deflates Sharpe ratios.",
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

@@ -74,3 +74,9 @@ def test_no_baseline_sees_the_future():
         known = scores(name).filter(pl.col("session") <= SESSIONS[t])
         assert scores(name, other, other).filter(pl.col("session") <= SESSIONS[t]).equals(known)
     assert not scores(REVERSAL, other, other).equals(scores(REVERSAL))
+
+
+def test_a_calendar_that_begins_before_the_bars_does_not_shorten_momentum():
+    late = BARS.filter(pl.col("session") >= SESSIONS[20])
+    found = scores(MOMENTUM, late, late).filter(pl.col("session") == SESSIONS[100])
+    assert found["US.007"][0] == pytest.approx(math.log(CLOSES[79, 7] / CLOSES[20, 7]))
