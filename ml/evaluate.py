@@ -1,4 +1,20 @@
-"""What the model of a session's champion believes about each instrument, and why."""
+"""What the champion of a session believes about each instrument, and why.
+
+Returns are log, over the horizon, relative to the session's mean.
+
+- ``score``: the return model's forecast in units of ``volatility`` = volatility_20 * sqrt(horizon);
+  ``forecast_return`` their product; ``score_z`` its cross-sectional z (population deviation, 0
+  where all agree).
+- ``expected_return`` = ic_shrunk * volatility * score_z (Grinold & Kahn 2000: alpha = IC *
+  volatility * score): what the evidence leaves of the forecast. ``ic_shrunk`` = max(IC, 0) * max(0,
+  1 - 1 / t^2) of the walk-forward daily rank ICs of earlier months known before the month
+  (positive-part James-Stein), 0 before 20 sessions of evidence.
+- ``interval_low``, ``interval_high``: the champion's conformal interval, around it.
+- The five probabilities move towards uniform by ``outside_share`` / 15 %, the share of features
+  that are not as the training knew them: what was never seen is not known well.
+- ``top_reasons``: the three features that push the forecast furthest in its direction;
+  ``reason_bps``: by how much, a JSON array.
+"""
 
 from __future__ import annotations
 
@@ -107,17 +123,7 @@ def evaluate(
         features carry it. No nulls, no NaN. Rows without a known 20-session volatility or a warm
         indicator are not evaluated; nor are sessions without a champion.
 
-        Returns are log, over the horizon, relative to the session's mean. ``score`` is the return
-        model's forecast in units of ``volatility`` = volatility_20 * sqrt(horizon), and
-        ``forecast_return`` their product; ``score_z`` its cross-sectional z (population deviation,
-        0 where all agree). ``expected_return`` = ic_shrunk * volatility * score_z (Grinold & Kahn
-        2000: alpha = IC * volatility * score): what the evidence leaves of the forecast.
-        ``ic_shrunk`` = max(IC, 0) * max(0, 1 - 1 / t^2) of the walk-forward daily rank ICs of
-        earlier months known before the month (positive-part James-Stein), 0 before 20 sessions of
-        evidence. The interval is the champion's conformal one around it. Probabilities move
-        towards uniform by ``outside_share`` / 15 %, the share of features missing or outside the
-        training's range: what was never seen is not known well. ``top_reasons`` are the three
-        features that push the forecast furthest in its direction, ``reason_bps`` by how much.
+        The module's docstring says what the columns are.
 
     Raises
     ------

@@ -1,7 +1,5 @@
 """Warnings about the champions in office. They never block: evidence sizes bets, not alarms."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

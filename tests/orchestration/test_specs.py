@@ -10,10 +10,11 @@ import pytest
 from contracts.catalog import DECISION_EVIDENCE
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
+from orchestration.model_checks import SAYS
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 UPDATE = "UPDATE_ASSET_SPECS"
-ALARMS = {"structure_shift"}
+ALARMS = {"structure_shift", *SAYS}
 OURS = {"workflow", "tier", "event"}
 MARTS = {
     "dim_instrument", "dim_session", "fct_signals", "fct_evaluations", "fct_decisions",
@@ -131,7 +132,7 @@ def test_every_partitioned_asset_shares_one_calendar_and_one_run(graph):
 
 
 def test_every_check_blocks_but_the_alarms(graph):
-    """An alarm says that the market changed: its data are good, and consumers run."""
+    """An alarm says that market or model changed: the data are good, and consumers run."""
     for key in graph.asset_check_keys:
         blocks = graph.get(key).blocking
         assert blocks != (key.name in ALARMS), f"{key} would let its consumers run on a refusal"
