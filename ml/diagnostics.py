@@ -12,24 +12,15 @@ import numpy as np
 import polars as pl
 
 from ml.grid import FloatArray, IntArray
-
-RELIABILITY_BINS = 10
-
-
-class ReliabilityBin(msgspec.Struct, frozen=True):
-    """Probabilities that were close together, and how often what they announced came true."""
-
-    n: int
-    predicted: float
-    observed: float
+from ml.reliability import ReliabilityBin, reliability_bins, reliability_of
 
 
 class Diagnostics(msgspec.Struct, frozen=True):
     """Of one model on its calibration slice.
 
-    ``calibration_error`` is the mean absolute difference of announced and observed frequency over
-    the bins, weighted by their rows. The temperature was chosen on the same slice: this is in
-    sample, ``model_quality`` is not.
+    ``reliability`` has the bins of all classes pooled, for the eye; ``calibration_error`` is the
+    class-wise one, in which classes cannot make up for each other. The calibration was fitted on
+    the same slice: this is in sample, ``model_quality`` is not.
     """
 
     reliability: tuple[ReliabilityBin, ...]
@@ -39,11 +30,7 @@ class Diagnostics(msgspec.Struct, frozen=True):
 
 
 def diagnose(probabilities: FloatArray, classes: IntArray, daily_ics: pl.DataFrame) -> Diagnostics:
-    """Compare announced with observed frequencies, all classes pooled.
-
-    Class-wise expected calibration error (Kull et al. 2019, "Beyond temperature scaling") over ten
-    bins with equally many probabilities: those of five near-equal classes lie so close together
-    that bins of equal width would be empty but for two.
+    """Compare announced with observed frequencies; see ``ml.reliability``.
 
     Parameters
     ----------
@@ -54,22 +41,10 @@ def diagnose(probabilities: FloatArray, classes: IntArray, daily_ics: pl.DataFra
     daily_ics : pl.DataFrame
         From ``session_ics``.
     """
-    announced = probabilities.ravel()
-    came = (np.arange(probabilities.shape[1])[None, :] == classes[:, None]).ravel()
-    order = np.argsort(announced, kind="stable")
-    bins = [
-        ReliabilityBin(
-            n=part.size,
-            predicted=float(announced[part].mean()),
-            observed=float(came[part].mean()),
-        )
-        for part in np.array_split(order, RELIABILITY_BINS)
-        if part.size
-    ]
-    error = sum(each.n * abs(each.predicted - each.observed) for each in bins)
+    came = np.arange(probabilities.shape[1])[None, :] == classes[:, None]
     return Diagnostics(
-        reliability=tuple(bins),
-        calibration_error=error / max(announced.size, 1),
+        reliability=reliability_bins(probabilities.ravel(), came.ravel().astype(np.float64)),
+        calibration_error=reliability_of(probabilities, classes).classwise_error,
         ic_sessions=tuple(daily_ics["session"].to_list()),
         ics=tuple(daily_ics["ic"].to_list()),
     )

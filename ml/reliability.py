@@ -8,8 +8,17 @@ import msgspec
 import numpy as np
 
 from contracts.errors import ContractError
-from ml.diagnostics import RELIABILITY_BINS, ReliabilityBin
 from ml.grid import FloatArray, IntArray
+
+RELIABILITY_BINS = 10
+
+
+class ReliabilityBin(msgspec.Struct, frozen=True):
+    """Probabilities that were close together, and how often what they announced came true."""
+
+    n: int
+    predicted: float
+    observed: float
 
 
 class Reliability(msgspec.Struct, frozen=True):
@@ -48,7 +57,7 @@ def reliability_of(probabilities: FloatArray, classes: IntArray) -> Reliability:
             remedy="pass one row of probabilities per outcome, at least one",
         )
     bins = tuple(
-        _bins(probabilities[:, k], (classes == k).astype(np.float64))
+        reliability_bins(probabilities[:, k], (classes == k).astype(np.float64))
         for k in range(probabilities.shape[1])
     )
     errors = tuple(
@@ -77,7 +86,8 @@ def bin_edges(probabilities: FloatArray) -> FloatArray:
     return edges
 
 
-def _bins(announced: FloatArray, came: FloatArray) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(announced: FloatArray, came: FloatArray) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of probabilities, ascending; ``came`` is 1 where they came true, else 0."""
     edges = bin_edges(announced)
     place = np.searchsorted(edges, announced, side="right")
     found = []

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from domain.reporting.charts import daily_ic, feature_importance, reliability, to_svg
-from ml.diagnostics import RELIABILITY_BINS, diagnose, recipe_digest
+from ml.diagnostics import diagnose, recipe_digest
+from ml.reliability import RELIABILITY_BINS
 
 NO_ICS = pl.DataFrame(schema={"session": pl.Date, "ic": pl.Float64})
 
@@ -29,13 +30,13 @@ def test_overconfidence_is_measured_in_the_bin_where_it_is():
     found = diagnose(announced, came, NO_ICS)
     last = found.reliability[-1]
     assert (last.predicted, last.observed) == (pytest.approx(0.8), pytest.approx(0.5))
-    # A fifth of all announcements is off by 0.3, half of a fifth by 0.45, the rest by 0.05.
-    assert 0.1 < found.calibration_error < 0.2
+    # Of the classes one is off by 0.3, one by 0.45, three by 0.05.
+    assert found.calibration_error == pytest.approx((0.3 + 0.45 + 3 * 0.05) / 5)
 
 
-def test_fewer_rows_than_bins_leave_no_empty_bin():
+def test_equal_announcements_share_a_bin():
     found = diagnose(np.full((1, 5), 0.2), np.array([3]), NO_ICS)
-    assert [each.n for each in found.reliability] == [1] * 5
+    assert [(each.n, each.observed) for each in found.reliability] == [(5, 0.2)]
 
 
 def test_a_recipe_is_the_same_whatever_the_order_of_its_parts():
