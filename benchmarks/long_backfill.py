@@ -223,7 +223,9 @@ def measure(data: Path, directory: Path, storage: dict[str, str]) -> dict[str, A
         "peak_rss_mb": {
             "all": usage.peak_bytes >> 20, "largest_process": usage.largest_bytes >> 20
         },
-        "trainings": rows.get("market_prediction/models", 0),
+        "champions": sum(
+            n for name, n in rows.items() if name.startswith("market_prediction/models_")
+        ),
         "rows": rows | {"all": sum(rows.values())},
         "runs": logged(home, launched),
         "within_goal": status == "COMPLETED_SUCCESS" and wall_s <= GOAL_S,

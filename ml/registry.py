@@ -153,8 +153,8 @@ class Registry:
         if not tracking.exists(self.url):
             raise RegistryMissingError(
                 f"There is no registry of models under {self.root}.",
-                remedy="restore it from its backup, or rebuild market_prediction/models from the "
-                "first month on, which registers the models again",
+                remedy="restore it from its backup, or rebuild market_prediction/models_"
+                f"{self.horizon} from the first month on, which registers the models again",
             )
         with tracking.session(self.url) as client:
             return _read(client, self.name)
