@@ -10,20 +10,20 @@ import polars as pl
 from domain.identity import with_event_ids
 from domain.reporting.charts import rating_distribution, to_png
 from io_managers.lake import Lake
-from ml.champions import Champion, registered_name, serving, versions_by_month
 from ml.evaluate import evaluate
-from ml.features import compute_features
-from ml.labels import HORIZON_SESSIONS, HORIZONS, forward_returns
-from ml.model_card import Origin, training_charts
-from ml.model_store import ModelStore
-from ml.promotion import judgement_of, train_models
-from ml.quality import quality_by_month
+from ml.features.compute import compute_features
+from ml.labels.forward import HORIZON_SESSIONS, HORIZONS, forward_returns
 from ml.ratings import PROBABILITIES
-from ml.registry import Registry
-from ml.tracking import page
-from ml.train import Training
-from ml.validation_table import is_validated, validations_by_month
-from ml.walk_forward import SplitPolicy
+from ml.registry.champions import Champion, registered_name, serving, versions_by_month
+from ml.registry.model_card import Origin, training_charts
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import judgement_of, train_models
+from ml.registry.registry import Registry
+from ml.registry.tracking import page
+from ml.splits.walk_forward import SplitPolicy
+from ml.training.train import Training
+from ml.validation.quality import quality_by_month
+from ml.validation.quarterly import is_validated, validations_by_month
 from orchestration.base.metadata import HISTORY, lake_asset, png_metadata
 from orchestration.base.ops import model_decisions
 from orchestration.base.partitions import MONTH_COLUMN

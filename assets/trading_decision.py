@@ -5,7 +5,7 @@ import polars as pl
 
 from domain.identity import with_event_ids
 from domain.trading_decision.signals import generate_signals
-from ml.labels import HORIZON_SESSIONS
+from ml.labels.forward import HORIZON_SESSIONS
 from orchestration.base.metadata import lake_asset
 from orchestration.base.settings import Settings
 

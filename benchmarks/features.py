@@ -83,10 +83,10 @@ def as_adjusted(bars: pl.DataFrame) -> pl.DataFrame:
 
 def alpha158_once(bars: pl.DataFrame, sessions: pl.Series) -> dict[str, Any]:
     """Compute the Alpha158 set block by block, as `compute_features` does."""
-    from ml.alpha158 import alpha158
-    from ml.features import blocks
+    from ml.features.alpha158 import alpha158
+    from ml.features.compute import blocks
+    from ml.features.panel import panel_of
     from ml.grid import grid_of
-    from ml.panel import panel_of
 
     started, cpu = time.perf_counter(), time.process_time()
     grid = grid_of(bars, sessions)
@@ -103,7 +103,7 @@ def alpha158_once(bars: pl.DataFrame, sessions: pl.Series) -> dict[str, Any]:
 def everything_once(bars: pl.DataFrame, sessions: pl.Series) -> dict[str, Any]:
     """Compute all features, then the last session alone, again and again."""
     from domain.instrument_analysis.indicators import compute_indicators
-    from ml.features import FEATURE_NAMES, compute_features
+    from ml.features.compute import FEATURE_NAMES, compute_features
 
     adjusted = as_adjusted(bars)
     ids = adjusted["instrument_id"].unique().sort()

@@ -29,11 +29,11 @@ from domain.instrument_analysis.correlation_matrix import correlation_matrix
 from domain.instrument_analysis.indicators import compute_indicators
 from domain.instrument_analysis.risk_model import forecasts, history_of, model_days
 from ml.evaluate import evaluate
-from ml.features import compute_features
-from ml.labels import HORIZONS, forward_returns
-from ml.model_store import ModelStore
-from ml.promotion import train_models
-from ml.walk_forward import SplitPolicy
+from ml.features.compute import compute_features
+from ml.labels.forward import HORIZONS, forward_returns
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import train_models
+from ml.splits.walk_forward import SplitPolicy
 
 RESULTS = Path(__file__).with_name("results") / "one_session.json"
 TRAINED_SESSIONS = 420

@@ -31,19 +31,19 @@ from benchmarks.data_quality import FIRST_FILE, judge, read_file
 from benchmarks.risk_model import SECTORS
 from domain.instrument_analysis.indicators import compute_indicators
 from domain.market_data.adjust import forward_adjusted
-from ml.baselines import baseline_evaluations
-from ml.diagnostics import recipe_digest
 from ml.evaluate import evaluate
-from ml.features import compute_features
-from ml.labels import HORIZONS, forward_returns
-from ml.model_store import ModelStore
-from ml.promotion import train_models
+from ml.features.compute import compute_features
+from ml.labels.forward import HORIZONS, forward_returns
 from ml.ratings import RatingPolicy
-from ml.train import recipe_of
-from ml.trials import count_trials
-from ml.validation import validate
-from ml.walk_forward import SplitPolicy
-from ml.walk_forward_report import walk_forward_report
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import train_models
+from ml.splits.walk_forward import SplitPolicy
+from ml.training.diagnostics import recipe_digest
+from ml.training.train import recipe_of
+from ml.validation.baselines import baseline_evaluations
+from ml.validation.report import walk_forward_report
+from ml.validation.trials import count_trials
+from ml.validation.validate import validate
 from orchestration.base.settings import Settings
 
 RESULTS = Path(__file__).with_name("results")

@@ -12,7 +12,7 @@ from cli.findings import Check, Finding, Patient, fail, ok, warn
 from contracts.errors import ContractError, SourceError
 from domain.book.months import broken_links
 from io_managers.lake import Lake
-from ml.model_store import ModelStore
+from ml.registry.model_store import ModelStore
 from orchestration.base.partitions import monthly
 from sources.file_drops import DropStore
 

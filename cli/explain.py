@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from contracts.errors import LakeError
 from io_managers.lake import Lake
-from ml.model_store import ModelStore
+from ml.registry.model_store import ModelStore
 from orchestration.base.partitions import MONTH_COLUMN
 
 # An id may be shortened to its first digits, as people do with hashes.

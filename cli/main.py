@@ -40,8 +40,8 @@ from cli.summary import print_summary
 from contracts.errors import ConfigurationError, QuantiVistaError
 from io_managers.expectations import BarsSuite
 from io_managers.lake import Lake
-from ml.model_store import ModelStore
-from ml.tracking import UI_PORT
+from ml.registry.model_store import ModelStore
+from ml.registry.tracking import UI_PORT
 from orchestration.base.ops import ops_store
 from orchestration.base.partitions import RANGE_END_TAG, RANGE_START_TAG, monthly
 from orchestration.base.settings import Settings, read_settings

@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from contracts.errors import ConfigurationError
-from ml import tracking
-from ml.champions import registered_name
-from ml.labels import HORIZON_SESSIONS
-from ml.tracking import UI_HOST
+from ml.labels.forward import HORIZON_SESSIONS
+from ml.registry import tracking
+from ml.registry.champions import registered_name
+from ml.registry.tracking import UI_HOST
 from orchestration.base.settings import Settings
 
 STOP_TIMEOUT_S = 10

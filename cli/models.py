@@ -16,15 +16,15 @@ from rich.table import Table
 from cli.acting import As, acting
 from contracts.errors import ConfigurationError
 from io_managers.lake import Lake
-from ml.baselines import baseline_evaluations
-from ml.champions import Champion, Snapshot
-from ml.labels import HORIZONS, forward_returns
-from ml.model_store import ModelStore
+from ml.labels.forward import HORIZONS, forward_returns
 from ml.ratings import RatingPolicy
-from ml.registry import Registry
-from ml.trials import count_trials
-from ml.validation import validate
-from ml.walk_forward_report import walk_forward_report
+from ml.registry.champions import Champion, Snapshot
+from ml.registry.model_store import ModelStore
+from ml.registry.registry import Registry
+from ml.validation.baselines import baseline_evaluations
+from ml.validation.report import walk_forward_report
+from ml.validation.trials import count_trials
+from ml.validation.validate import validate
 from ops_store.records import ModelDecision
 from orchestration.base.settings import Settings, read_settings
 

@@ -14,7 +14,7 @@ from domain.reporting.evidence import last_session
 from domain.reporting.ratings import both_ends, reasons_of
 from io_managers.lake import Lake
 from io_managers.reports import ReportStore
-from ml.labels import HORIZON_SESSIONS, HORIZONS
+from ml.labels.forward import HORIZON_SESSIONS, HORIZONS
 from orchestration.base.settings import Settings
 
 TABLES = (

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ml.feature import Family, Feature
-from ml.features import FEATURES, FEATURES_VERSION
-from ml.news_features import NEWS_COLUMNS
-from ml.panel import LOOKBACK_SESSIONS, VALID_MIN
+from ml.features.compute import FEATURES, FEATURES_VERSION
+from ml.features.feature import Family, Feature
+from ml.features.news import NEWS_COLUMNS
+from ml.features.panel import LOOKBACK_SESSIONS, VALID_MIN
 
 PAGE = Path(__file__).parent / "features.md"
 HEAD = f"""\
 # Features
 
-<!-- written by `python -m docs.features` from ml/features.py -->
+<!-- written by `python -m docs.features` from ml/features/compute.py -->
 
 What a model may know of one instrument at the close of session t: {len(FEATURES)} values, version
 `{FEATURES_VERSION}`. `O H L C` are forward-adjusted prices, `V` is split-adjusted shares. A window

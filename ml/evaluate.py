@@ -27,9 +27,7 @@ import numpy as np
 import polars as pl
 
 from contracts.errors import ContractError
-from ml.boosting import contributions_of, margins_of, relative_forecasts
-from ml.calibration import hac_t
-from ml.features import (
+from ml.features.compute import (
     FEATURE_NAMES,
     FEATURES_VERSION,
     FeatureArray,
@@ -37,11 +35,13 @@ from ml.features import (
     feature_matrix,
 )
 from ml.grid import FloatArray
-from ml.labels import CLASSES
-from ml.model_store import ModelStore
+from ml.labels.forward import CLASSES
 from ml.ratings import BPS, PROBABILITIES, RatingPolicy, rate
-from ml.serving import Row, Serving, serving_for
-from ml.train import session_ics, warm
+from ml.registry.model_store import ModelStore
+from ml.registry.serving import Row, Serving, serving_for
+from ml.training.boosting import contributions_of, margins_of, relative_forecasts
+from ml.training.calibration import hac_t
+from ml.training.train import session_ics, warm
 
 # A HAC t-statistic over fewer sessions is too sure of itself: no tilt before a month of evidence.
 EVIDENCE_SESSIONS_MIN = 20
@@ -131,7 +131,7 @@ def evaluate(
         When a model in between is missing.
     ModelRefusedError
         When a model's bytes are not those that its hash names, or it was taught other features,
-        and no earlier champion may stand in (``ml.serving``).
+        and no earlier champion may stand in (``ml.registry.serving``).
     """
     policy = policy or RatingPolicy()
     rows = warm(features)

@@ -2,7 +2,7 @@
 
 On the grid a window counts exchange sessions: a bar that is missing is a NaN in its place instead
 of a gap nobody sees. What looks ahead (labels) works on these matrices, what looks back (features)
-on the same places in ``ml.panel``.
+on the same places in ``ml.features.panel``.
 """
 
 from __future__ import annotations

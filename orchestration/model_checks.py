@@ -7,16 +7,16 @@ import dagster as dg
 import polars as pl
 
 from io_managers.lake import Lake
-from ml.drift import DriftVerdict
-from ml.labels import HORIZON_SESSIONS, HORIZONS, forward_returns
-from ml.model_store import ModelStore
-from ml.monitoring import (
+from ml.labels.forward import HORIZON_SESSIONS, HORIZONS, forward_returns
+from ml.registry.model_store import ModelStore
+from ml.registry.serving import serving_for
+from ml.validation.drift import DriftVerdict
+from ml.validation.monitoring import (
     calibration_holds,
     champion_bins,
     features_as_taught,
     served_by_others,
 )
-from ml.serving import serving_for
 from orchestration.base.partitions import MONTH_COLUMN
 from orchestration.base.settings import Settings
 

@@ -18,7 +18,7 @@ from cli.main import app
 from cli.runs import LAUNCHED_BY
 from execution.kill_switch import KillFile
 from io_managers.lake import Lake
-from ml.model_store import ModelStore
+from ml.registry.model_store import ModelStore
 from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings, read_settings
 from orchestration.definitions import build_defs

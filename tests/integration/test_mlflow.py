@@ -17,8 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 from contracts.clock import FixedClock
-from ml import tracking
-from ml.champions import registered_name, versions_by_month
+from ml.registry import tracking
+from ml.registry.champions import registered_name, versions_by_month
 from ops_store.connection import in_schema
 from ops_store.store import OpsStore
 from tests.integration.postgres_server import postgres

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from benchmarks.qlib_alpha158 import make_environment, run, write_store
-from ml.alpha158 import ALPHA158, alpha158
+from ml.features.alpha158 import ALPHA158, alpha158
+from ml.features.panel import LOOKBACK_SESSIONS, panel_of
 from ml.grid import grid_of
-from ml.panel import LOOKBACK_SESSIONS, panel_of
 
 pytestmark = [pytest.mark.evaluation, pytest.mark.slow]
 N_SESSIONS = 220

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
-from ml.labels import forward_returns
-from ml.trials import count_trials
-from ml.validation import validate
-from ml.walk_forward_report import walk_forward_report
+from ml.labels.forward import forward_returns
+from ml.validation.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
+from ml.validation.report import walk_forward_report
+from ml.validation.trials import count_trials
+from ml.validation.validate import validate
 from tests.integration.test_vendor_samples import DATA
 
 pytestmark = [

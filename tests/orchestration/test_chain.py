@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from contracts.errors import ConfigurationError
 from domain.instrument_analysis.risk_portfolio import portfolio_risk
 from io_managers.lake import Lake
-from ml.labels import HORIZON_SESSIONS, HORIZONS
+from ml.labels.forward import HORIZON_SESSIONS, HORIZONS
 from orchestration.base.settings import Settings, read_settings
 from orchestration.definitions import build_defs
 from orchestration.schedules import after_close

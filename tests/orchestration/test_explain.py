@@ -9,9 +9,9 @@ from cli.explain import explain
 from contracts.errors import LakeError
 from domain.market_data.normalise import read_rows
 from io_managers.lake import Lake
-from ml.champions import registered_name
-from ml.labels import HORIZON_SESSIONS
-from ml.model_store import ModelStore
+from ml.labels.forward import HORIZON_SESSIONS
+from ml.registry.champions import registered_name
+from ml.registry.model_store import ModelStore
 from sources.file_drops import DropStore
 
 

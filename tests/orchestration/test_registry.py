@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from io_managers.lake import Lake
-from ml import tracking
-from ml.champions import registered_name
-from ml.labels import HORIZON_SESSIONS, HORIZONS
-from ml.model_store import ModelStore
-from ml.registry import Registry
+from ml.labels.forward import HORIZON_SESSIONS, HORIZONS
+from ml.registry import tracking
+from ml.registry.champions import registered_name
+from ml.registry.model_store import ModelStore
+from ml.registry.registry import Registry
 from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs

@@ -5,7 +5,7 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.champions import Champion, Snapshot
+from ml.registry.champions import Champion, Snapshot
 
 DAYS = st.dates(dt.date(2010, 1, 1), dt.date(2012, 12, 31))
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.combinatorial import CombinatorialPolicy, combinatorial_folds, n_folds, n_paths
+from ml.splits.combinatorial import CombinatorialPolicy, combinatorial_folds, n_folds, n_paths
 
 CALENDAR = [dt.date(2010, 1, 1) + dt.timedelta(days=i) for i in range(200)]
 PLACE = {day: i for i, day in enumerate(CALENDAR)}

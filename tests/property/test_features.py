@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.instrument_analysis.indicators import compute_indicators
-from ml import features as module
-from ml.features import FEATURE_NAMES, FEATURES, compute_features, feature_matrix
-from ml.panel import LOOKBACK_SESSIONS
+from ml.features import compute as module
+from ml.features.compute import FEATURE_NAMES, FEATURES, compute_features, feature_matrix
+from ml.features.panel import LOOKBACK_SESSIONS
 
 FIRST = dt.date(2010, 1, 1)
 DAYS = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(150)])

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from contracts.errors import ContractError
 from domain.instrument_analysis.indicators import OUTPUTS, compute_indicators
-from ml.features import FEATURE_NAMES, FEATURES, compute_features
-from ml.labels import forward_returns
-from ml.leakage import ROWS, implausible_ics, scan
+from ml.features.compute import FEATURE_NAMES, FEATURES, compute_features
+from ml.features.leakage import ROWS, implausible_ics, scan
+from ml.labels.forward import forward_returns
 
 FIRST = dt.date(2010, 1, 1)
 DAYS = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(240)])

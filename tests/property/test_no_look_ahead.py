@@ -18,11 +18,11 @@ from domain.market_data.reference import ACTIONS, with_permanent_ids
 from domain.trading_decision.signals import generate_signals
 from io_managers.canonical import canonical_hash
 from ml.evaluate import evaluate
-from ml.features import compute_features
-from ml.labels import HORIZON_SESSIONS, HORIZONS, forward_returns
-from ml.model_store import ModelStore
-from ml.promotion import train_models
-from ml.walk_forward import SplitPolicy
+from ml.features.compute import compute_features
+from ml.labels.forward import HORIZON_SESSIONS, HORIZONS, forward_returns
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import train_models
+from ml.splits.walk_forward import SplitPolicy
 from orchestration.base.settings import Settings
 from sources.file_drops import embedded_drop
 

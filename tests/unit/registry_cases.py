@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from ml.diagnostics import diagnose
-from ml.model_card import Origin
-from ml.model_store import ModelStore
-from ml.promotion import MODEL_SCHEMA, RULE, Judgement
-from ml.registry import Registry
-from ml.train import TrainedModel, Training, recipe_of
-from ml.walk_forward import SplitPolicy
+from ml.registry.model_card import Origin
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import MODEL_SCHEMA, RULE, Judgement
+from ml.registry.registry import Registry
+from ml.splits.walk_forward import SplitPolicy
+from ml.training.diagnostics import diagnose
+from ml.training.train import TrainedModel, Training, recipe_of
 from ops_store.connection import sqlite_url
 
 MONTHS = ("2010-03-01", "2010-04-01", "2010-05-01")

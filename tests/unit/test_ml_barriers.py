@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.barriers import PROFIT, STOP, VERTICAL, BarrierPolicy, meta_labels, triple_barrier
+from ml.labels.barriers import PROFIT, STOP, VERTICAL, BarrierPolicy, meta_labels, triple_barrier
 
 FIRST = dt.date(2010, 3, 1)
 DAYS = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(40)])

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
+from ml.validation.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
 from tests.unit.validation_cases import bars_of, calendar, market
 
 SESSIONS = calendar(320)

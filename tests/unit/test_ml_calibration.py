@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from contracts.errors import ContractError
-from ml.calibration import fit_temperature, hac_t, log_loss, softmax, spearman
+from ml.training.calibration import fit_temperature, hac_t, log_loss, softmax, spearman
 
 
 @settings(max_examples=10, deadline=None)

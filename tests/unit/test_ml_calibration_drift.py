@@ -5,8 +5,12 @@ import polars as pl
 import pytest
 
 from contracts.errors import ContractError
-from ml.calibration_drift import calibration_noise, judge_calibration_drift, session_losses
-from ml.reliability import reliability_of
+from ml.validation.calibration_drift import (
+    calibration_noise,
+    judge_calibration_drift,
+    session_losses,
+)
+from ml.validation.reliability import reliability_of
 from tests.unit.calibration_cases import outcomes
 from tests.unit.validation_cases import PROBABILITIES
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.decile_portfolio import (
+from ml.validation.decile_portfolio import (
     decile_shares,
     formations,
     overlapping_book,

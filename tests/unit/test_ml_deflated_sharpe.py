@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from contracts.errors import ContractError
-from ml.deflated_sharpe import (
+from ml.validation.deflated_sharpe import (
     Moments,
     deflated_sharpe,
     expected_maximum_sharpe,

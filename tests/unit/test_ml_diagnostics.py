@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from domain.reporting.charts import daily_ic, feature_importance, reliability, to_svg
-from ml.diagnostics import diagnose, recipe_digest
-from ml.reliability import RELIABILITY_BINS
+from ml.training.diagnostics import diagnose, recipe_digest
+from ml.validation.reliability import RELIABILITY_BINS
 
 NO_ICS = pl.DataFrame(schema={"session": pl.Date, "ic": pl.Float64})
 

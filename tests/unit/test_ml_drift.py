@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.drift import (
+from ml.validation.drift import (
     DriftVerdict,
     ReferenceBins,
     feature_drift,

@@ -10,8 +10,6 @@ import pytest
 
 from contracts.errors import ContractError
 from domain.instrument_analysis.indicators import compute_indicators
-from ml.boosting import contributions_of, fit, margins_of, relative_forecasts
-from ml.calibration import hac_t
 from ml.errors import ModelRefusedError
 from ml.evaluate import (
     EVALUATION_SCHEMA,
@@ -19,14 +17,16 @@ from ml.evaluate import (
     shrunk_ic,
     towards_uniform,
 )
-from ml.features import FEATURE_NAMES, compute_features, feature_hashes, feature_matrix
-from ml.labels import forward_returns
-from ml.model_store import ModelStore
-from ml.promotion import MODEL_SCHEMA, train_models
-from ml.quality import model_quality
+from ml.features.compute import FEATURE_NAMES, compute_features, feature_hashes, feature_matrix
+from ml.labels.forward import forward_returns
 from ml.ratings import PROBABILITIES, RATINGS
-from ml.train import session_ics, teachable
-from ml.walk_forward import SplitPolicy
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import MODEL_SCHEMA, train_models
+from ml.splits.walk_forward import SplitPolicy
+from ml.training.boosting import contributions_of, fit, margins_of, relative_forecasts
+from ml.training.calibration import hac_t
+from ml.training.train import session_ics, teachable
+from ml.validation.quality import model_quality
 
 NAMES = 60
 # Often enough that most months have a model of their own.
@@ -274,7 +274,7 @@ def test_a_refused_model_is_stood_in_for_by_the_last_approved_one(trending, tmp_
 def test_a_model_of_other_features_is_refused(trending, tmp_path, monkeypatch):
     store = ModelStore(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("ml.boosting.FEATURES_VERSION", "features/0")
+        patched.setattr("ml.training.boosting.FEATURES_VERSION", "features/0")
         models = trending.train([trending.models["month"][0]], store)
     month = models["month"][0]
     with pytest.raises(ModelRefusedError, match="taught") as refused:
@@ -294,7 +294,7 @@ def test_models_know_only_their_past_and_are_trained_once(trending, monkeypatch)
         assert row["serves_from"] == dt.date.fromisoformat(row["month"])
         assert 1 <= row["return_rounds"] <= 240
         assert 0 < sum(json.loads(row["feature_importance"]).values()) <= 1 + 1e-6
-    monkeypatch.setattr("ml.train.fit", None)
+    monkeypatch.setattr("ml.training.train.fit", None)
     assert trending.train(MONTHS, trending.store).equals(models)
 
 

@@ -11,7 +11,7 @@ import pytest
 from contracts.errors import ContractError
 from docs.features import PAGE, page
 from domain.instrument_analysis.indicators import OUTPUTS, compute_indicators
-from ml.features import (
+from ml.features.compute import (
     FEATURE_DTYPES,
     FEATURE_NAMES,
     FEATURES,
@@ -22,9 +22,9 @@ from ml.features import (
     feature_hashes,
     feature_matrix,
 )
+from ml.features.indicators import INDICATOR_FEATURES
+from ml.features.panel import LOOKBACK_SESSIONS
 from ml.grid import grid_of
-from ml.indicator_features import INDICATOR_FEATURES
-from ml.panel import LOOKBACK_SESSIONS
 
 FIRST = dt.date(2010, 1, 1)
 DAYS = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(100)])

@@ -6,7 +6,7 @@ import math
 import polars as pl
 import pytest
 
-from ml.labels import HORIZONS, forward_returns, rating_classes
+from ml.labels.forward import HORIZONS, forward_returns, rating_classes
 
 FIRST = dt.date(2010, 3, 1)
 DAYS = pl.Series("session", [FIRST + dt.timedelta(days=i) for i in range(10)])

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from contracts.errors import ContractError
-from ml.model_store import ModelStore
+from ml.registry.model_store import ModelStore
 
 KEY = "ab" * 32
 
@@ -62,7 +62,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def full(_handle):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("ml.model_store.os.fsync", full)
+    monkeypatch.setattr("ml.registry.model_store.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         store.put(b"model")
     assert list((tmp_path / "models").iterdir()) == []

@@ -5,17 +5,17 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from ml.features import FEATURE_NAMES
-from ml.model_store import ModelStore
-from ml.monitoring import (
+from ml.features.compute import FEATURE_NAMES
+from ml.registry.model_store import ModelStore
+from ml.registry.promotion import train_models
+from ml.registry.serving import serving_for
+from ml.splits.walk_forward import SplitPolicy
+from ml.validation.monitoring import (
     calibration_holds,
     champion_bins,
     features_as_taught,
     served_by_others,
 )
-from ml.promotion import train_models
-from ml.serving import serving_for
-from ml.walk_forward import SplitPolicy
 from tests.unit.test_ml_evaluate import DAYS, MONTHS, World
 
 
@@ -51,7 +51,7 @@ def test_a_feature_that_left_its_training_is_named(world):
 def daily(world, tmp_path_factory):
     """A champion of one session ahead: many outcomes that do not overlap."""
     from ml.evaluate import evaluate
-    from ml.labels import forward_returns
+    from ml.labels.forward import forward_returns
 
     labels = forward_returns(world.bars, DAYS, 1)
     store = ModelStore(tmp_path_factory.mktemp("daily"))

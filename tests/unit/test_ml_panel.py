@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml.alpha158 import ALPHA158, alpha158
-from ml.grid import grid_of
-from ml.panel import (
+from ml.features.alpha158 import ALPHA158, alpha158
+from ml.features.panel import (
     PADDING,
     VALID_MIN,
     WINDOWS,
@@ -22,6 +21,7 @@ from ml.panel import (
     window_ranks,
     window_sums,
 )
+from ml.grid import grid_of
 
 N = 140
 DAYS = pl.Series("session", [dt.date(2010, 1, 1) + dt.timedelta(days=i) for i in range(N)])

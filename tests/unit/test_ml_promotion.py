@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.diagnostics import Diagnostics
-from ml.features import FEATURE_NAMES
-from ml.labelled import Slice
-from ml.promotion import CHAMPION_MONTHS_MAX, RULE, Judgement, _rows, judge, walk
-from ml.train import TrainedModel, Training
-from ml.walk_forward import Split
+from ml.features.compute import FEATURE_NAMES
+from ml.registry.promotion import CHAMPION_MONTHS_MAX, RULE, Judgement, _rows, judge, walk
+from ml.splits.walk_forward import Split
+from ml.training.diagnostics import Diagnostics
+from ml.training.labelled import Slice
+from ml.training.train import TrainedModel, Training
 from ops_store.records import ModelDecision
 
 DAY = dt.date(2010, 1, 4)
@@ -190,7 +190,8 @@ def numbers(monkeypatch):
     def made(scores, baselines=None):
         found = Numbers(scores, baselines)
         monkeypatch.setattr(
-            "ml.promotion.relative_forecasts", lambda key, _: found.score(found.scores[key])
+            "ml.registry.promotion.relative_forecasts",
+            lambda key, _: found.score(found.scores[key]),
         )
         return found
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.boosting import weights_of
-from ml.calibration import ISOTONIC_SESSIONS_MIN, calibrate, log_loss
-from ml.conformal import interval_quantiles
 from ml.ratings import RatingPolicy, lean_of, net_of_cost, rate
+from ml.training.boosting import weights_of
+from ml.training.calibration import ISOTONIC_SESSIONS_MIN, calibrate, log_loss
+from ml.training.conformal import interval_quantiles
 
 POLICY = RatingPolicy(lean=0.02, lean_strong=0.06, round_trip_cost_bps=10.0)
 

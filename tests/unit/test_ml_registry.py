@@ -7,16 +7,16 @@ import msgspec
 import pytest
 
 from contracts.errors import ConfigurationError
-from ml import tracking
-from ml.champions import registered_name, serving, versions_by_month
 from ml.errors import (
     ChampionConflictError,
     ModelRefusedError,
     RegistryError,
     RegistryMissingError,
 )
-from ml.model_card import Origin
-from ml.promotion import RULE
+from ml.registry import tracking
+from ml.registry.champions import registered_name, serving, versions_by_month
+from ml.registry.model_card import Origin
+from ml.registry.promotion import RULE
 from orchestration.base.settings import Settings
 from tests.unit.registry_cases import (
     HORIZON,

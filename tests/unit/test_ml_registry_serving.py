@@ -5,10 +5,10 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from ml import tracking
-from ml.champions import registered_name, versions_by_month
 from ml.errors import ChampionConflictError
-from ml.model_card import Origin
+from ml.registry import tracking
+from ml.registry.champions import registered_name, versions_by_month
+from ml.registry.model_card import Origin
 from tests.unit.registry_cases import HORIZON, MONTHS, ORIGIN, registry_in, train
 
 NAME = registered_name(HORIZON)

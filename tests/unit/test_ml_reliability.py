@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.reliability import bin_edges, reliability_of
+from ml.validation.reliability import bin_edges, reliability_of
 
 
 def test_two_classes_by_hand():

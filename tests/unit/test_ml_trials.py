@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.diagnostics import recipe_digest
-from ml.trials import count_trials
+from ml.training.diagnostics import recipe_digest
+from ml.validation.trials import count_trials
 
 
 def test_retraining_is_no_new_trial_and_another_recipe_is():

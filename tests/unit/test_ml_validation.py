@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 
 from contracts.errors import ContractError
-from ml.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
-from ml.calibration import hac_t, spearman
-from ml.labels import forward_returns
-from ml.session_measures import measure, rank_ics
-from ml.validation import Validation, validate
+from ml.labels.forward import forward_returns
+from ml.training.calibration import hac_t, spearman
+from ml.validation.baselines import MOMENTUM, NEUTRAL, REVERSAL, baseline_evaluations
+from ml.validation.session_measures import measure, rank_ics
+from ml.validation.validate import Validation, validate
 from tests.unit.validation_cases import PROBABILITIES, World
 
 HORIZON, COST, TRIALS = 5, 5.0, 12

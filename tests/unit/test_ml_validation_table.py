@@ -5,15 +5,15 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from ml.baselines import REVERSAL, baseline_evaluations
-from ml.labels import forward_returns
-from ml.validation import validate
-from ml.validation_table import (
+from ml.labels.forward import forward_returns
+from ml.validation.baselines import REVERSAL, baseline_evaluations
+from ml.validation.quarterly import (
     TRAILING_SESSIONS,
     VALIDATION_SCHEMA,
     is_validated,
     validations_by_month,
 )
+from ml.validation.validate import validate
 from tests.unit.validation_cases import bars_of, calendar, market
 
 SESSIONS = calendar(320)

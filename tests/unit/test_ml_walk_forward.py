@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import ContractError
-from ml.walk_forward import SplitPolicy, split_month, training_splits
+from ml.splits.walk_forward import SplitPolicy, split_month, training_splits
 
 FIRST = dt.date(2009, 8, 3)
 DAYS = [day for i in range(400) if (day := FIRST + dt.timedelta(days=i)).weekday() < 5]

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from contracts.errors import ContractError
-from ml.baselines import baseline_evaluations
-from ml.trials import count_trials
-from ml.validation import validate
-from ml.walk_forward_report import evidence_of, walk_forward_report
+from ml.validation.baselines import baseline_evaluations
+from ml.validation.report import evidence_of, walk_forward_report
+from ml.validation.trials import count_trials
+from ml.validation.validate import validate
 from tests.unit.validation_cases import World
 
 TRIALS = count_trials({1: ["a", "b"], 5: ["a"]}, n_elsewhere=7)

@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 
-from ml.labels import forward_returns
+from ml.labels.forward import forward_returns
 
 RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
 PROBABILITIES = tuple(f"p_{rating}" for rating in RATINGS)

@@ -1,0 +1,1 @@
+"""What happened next: forward returns, barriers, and whether a side was right."""

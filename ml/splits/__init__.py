@@ -1,0 +1,1 @@
+"""Which sessions may teach, calibrate and test: purged, embargoed, walking forward."""

@@ -1,0 +1,1 @@
+"""What evaluations were worth, and whether the champion still stands where it was judged."""
