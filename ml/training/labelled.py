@@ -56,13 +56,9 @@ class LabelledRows:
         self._returns = ordered["forward_return"].to_numpy().astype(np.float64)
         volatility = ordered["volatility_20"].cast(pl.Float64).to_numpy() * np.sqrt(float(horizon))
         days, starts = np.unique(ordered["session"].to_physical().to_numpy(), return_index=True)
-        self._bounds = dict(
-            zip(
-                pl.Series(days, dtype=pl.Int32).cast(pl.Date).to_list(),
-                zip(starts.tolist(), [*starts.tolist()[1:], ordered.height], strict=True),
-                strict=True,
-            )
-        )
+        stops = [*starts[1:].tolist(), ordered.height][: starts.size]
+        names = pl.Series(days, dtype=pl.Int32).cast(pl.Date).to_list()
+        self._bounds = dict(zip(names, zip(starts.tolist(), stops, strict=True), strict=True))
         self._relative = self._standardised(volatility)
         self._digests: dict[dt.date, bytes] = {}
 

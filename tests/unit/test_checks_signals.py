@@ -8,7 +8,8 @@ import pytest
 from domain.checks import check_signals
 
 MONTH = "2010-08-01"
-EVALUATIONS = pl.DataFrame({"event_id": ["e1", "e2"]})
+# One of the next session is no signal's: it looks another horizon ahead.
+EVALUATIONS = pl.DataFrame({"event_id": ["e1", "e2", "e3"], "horizon_sessions": [5, 5, 1]})
 GOOD = pl.DataFrame(
     {
         "instrument_id": ["US.A", "US.B"],
