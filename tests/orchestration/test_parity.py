@@ -112,6 +112,7 @@ def test_a_middle_month_is_not_rebuilt_without_what_follows(whole):
     assert hashes(whole[0]) == before
 
 
+@pytest.mark.slow
 def test_from_a_middle_month_to_the_latest_changes_nothing(whole):
     before = hashes(whole[0])
     result = run(whole[0], [("2010-06-01", MONTHS[-1])])

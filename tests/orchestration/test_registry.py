@@ -134,7 +134,7 @@ def test_without_a_registry_nothing_is_evaluated_until_the_models_are_recorded(w
     assert hashes(copied) == hashes(whole[0])
 
 
-@pytest.mark.parametrize("data", [b"poisoned", None])
+@pytest.mark.parametrize("data", [b"poisoned", pytest.param(None, marks=pytest.mark.slow)])
 def test_bytes_that_are_not_the_champions_evaluate_nothing(whole, copied, data):
     """The first champion has nobody before it who could stand in."""
     sha256 = models_of(copied)["model_sha256"][0]

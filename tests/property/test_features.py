@@ -134,7 +134,7 @@ def test_values_are_finite_or_null_and_zero_has_one_sign(seed):
     assert found.select(FEATURE_NAMES).select(pl.all().is_nan().any()).sum_horizontal()[0] == 0
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 10_000), place=st.integers(80, 149))
 def test_declared_horizons_are_true(seed, place):
     """Change every bar older than a feature's horizon: its value at t stays."""

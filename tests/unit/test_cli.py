@@ -53,6 +53,7 @@ def test_a_second_command_in_the_same_home_is_refused(tmp_path, monkeypatch):
         pytest.fail("two commands at once")
 
 
+@pytest.mark.slow
 def test_the_demo_reports_what_it_did(tmp_path, monkeypatch):
     monkeypatch.setenv("QUANTIVISTA_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
