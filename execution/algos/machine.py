@@ -167,11 +167,22 @@ def _block(state: AlgoState) -> str:
 
 
 def _anchored(state: AlgoState) -> AlgoState:
-    """Follow the schedule's shape from here on: what was missed is spread over what is left."""
-    scheduled = state.schedule.at(state.now_ns) if state.schedule else 0
+    """Follow the schedule's shape from here on, where more than one step of it was missed."""
+    state = msgspec.structs.replace(state, urgent_lots=0)
+    plan = state.schedule
+    if plan is None or not plan.lots:
+        return state
     committed = state.committed_lots - state.auction_committed_lots
-    anchor = Anchor(state.now_ns, committed, scheduled)
-    return msgspec.structs.replace(state, anchor=anchor, urgent_lots=0)
+    missed = schedules.target_lots(plan, state.anchor, _work_end_ns(state), state.now_ns)
+    if missed - committed <= plan.step_lots(state.now_ns):
+        return state
+    anchor = Anchor(state.now_ns, committed, plan.at(state.now_ns))
+    return msgspec.structs.replace(state, anchor=anchor)
+
+
+def _work_end_ns(state: AlgoState) -> int:
+    """Return when the schedule's time is over: the auction's turn, or the end of the window."""
+    return state.algo.submit_ns if isinstance(state.algo, Close) else state.parent.end_ns
 
 
 def _in_market(state: AlgoState) -> list[Child]:
@@ -244,7 +255,7 @@ def _wanted(state: AlgoState) -> tuple[AlgoState, int]:
         return state, behind - surplus
     if state.schedule is None or not state.schedule.lots:
         return state, 0
-    end_ns = algo.submit_ns if isinstance(algo, Close) else state.parent.end_ns
+    end_ns = _work_end_ns(state)
     target = schedules.target_lots(state.schedule, state.anchor, end_ns, state.now_ns)
     return state, target - committed
 
@@ -286,9 +297,14 @@ def _sent(state: AlgoState, want: int, style: Style) -> tuple[AlgoState, list[In
         state, child = release(state, want, far if bound is None else bound, "sweep")
     else:
         if state.urgent_lots and state.tactic.style == "join":
-            want = min(want, state.urgent_lots)
+            want = min(want, _sendable(state.parent, state.urgent_lots))
         state, child = release(state, want, far, "cross")
     return state, [] if child is None else [child]
+
+
+def _sendable(parent: Parent, lots: int) -> int:
+    """Return the least that may be sent and covers some lots: a smaller rest would wait forever."""
+    return -(-max(lots, parent.clip_lots_min) // parent.round_lots) * parent.round_lots
 
 
 def _to_auction(state: AlgoState, block: str) -> tuple[AlgoState, list[Intent]]:

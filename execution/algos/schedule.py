@@ -1,7 +1,7 @@
 """Schedules: how much should be out by when, as integers.
 
-A schedule is a step function. After an interruption the rest follows the same shape over what is
-left of it, so that nothing is made up for in a burst.
+A schedule is a step function. After an interruption up to one step is made up for at once. Where
+more was missed, the rest follows the same shape over what is left of it: no burst.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ class Schedule(msgspec.Struct, frozen=True):
         """Return the lots that should be out by an instant."""
         steps = bisect_right(self.times_ns, now_ns)
         return self.cum_lots[steps - 1] if steps else 0
+
+    def step_lots(self, now_ns: int) -> int:
+        """Return the lots of the latest step; 0 before the first."""
+        steps = bisect_right(self.times_ns, now_ns)
+        if steps < 2:
+            return self.cum_lots[0] if steps else 0
+        return self.cum_lots[steps - 1] - self.cum_lots[steps - 2]
 
 
 class Anchor(msgspec.Struct, frozen=True):

@@ -129,9 +129,10 @@ class Market:
     def step(self, now_ns: int, mid_ticks: int, lots: int) -> None:
         self._print(mid_ticks, lots, now_ns)
         room = int(lots * self.queue_share)
-        for child in self.desk.state.live:
-            fill = min(room, child.leaves_lots)
-            if child.style == "join" and fill:
+        for child_id in [one.child_id for one in self.desk.state.live]:
+            child = self.desk.state.child(child_id)  # one before it may have ended this one
+            fill = min(room, child.leaves_lots) if child else 0
+            if child and child.style == "join" and fill:
                 room -= fill
                 ticks = child.limit_ticks or mid_ticks
                 self._answer(self.desk.tell(ChildFilled(child.child_id, fill, ticks)))
