@@ -33,8 +33,6 @@ from execution.algos.schedule import Anchor, Schedule
 from execution.algos.state import AlgoState, Child
 from execution.errors import IllegalTransitionError
 
-# Interruptions during which what rests in the market is pulled.
-_PULLING = ("stale", "suspended")
 STALE, SUSPENDED, UNKNOWN, LIMIT = "stale quote", "suspended", "a child is UNKNOWN", "limit"
 
 
@@ -130,8 +128,7 @@ def _decided(state: AlgoState) -> tuple[AlgoState, list[Intent]]:
         return state, []
     block = _block(state)
     if block:
-        pulled = _in_market(state) if block.startswith(_PULLING) else []
-        state, cancels = _cancel(state, block, pulled)
+        state, cancels = _cancel(state, block, _pulled(state, block))
         state, orders = _to_auction(state, block)
         return msgspec.structs.replace(state, phase="blocked", block=block), cancels + orders
     if state.phase == "blocked":
@@ -183,6 +180,13 @@ def _anchored(state: AlgoState) -> AlgoState:
 def _work_end_ns(state: AlgoState) -> int:
     """Return when the schedule's time is over: the auction's turn, or the end of the window."""
     return state.algo.submit_ns if isinstance(state.algo, Close) else state.parent.end_ns
+
+
+def _pulled(state: AlgoState, block: str) -> list[Child]:
+    """Return what an interruption takes out of the market."""
+    if state.suspended:
+        return list(state.live)
+    return _in_market(state) if block == STALE else []
 
 
 def _in_market(state: AlgoState) -> list[Child]:

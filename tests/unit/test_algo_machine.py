@@ -229,6 +229,18 @@ def test_close_splits_the_auction_and_respects_the_cut_off() -> None:
     assert desk.tell(Clock(), OPEN_NS + 60 * MIN) == [CancelChild(limit.child_id, "by hand")]
 
 
+def test_a_suspension_pulls_auction_orders_while_the_market_lets_it() -> None:
+    desk = close_desk(qty_lots=400)
+    market, limit = desk.tell(quote(), OPEN_NS + 40 * MIN)
+    pulled = desk.tell(Suspend("halt"))
+    assert [one.child_id for one in pulled] == [market.child_id, limit.child_id]
+    desk.tell(ChildCanceled(market.child_id, 0))
+    desk.tell(ChildCanceled(limit.child_id, 0))
+    assert desk.tell(Clock(), OPEN_NS + 41 * MIN) == []
+    assert [one.lots for one in desk.tell(Resume())] == [100, 300]
+    assert desk.tell(Suspend("halt"), OPEN_NS + 50 * MIN) == []
+
+
 def test_close_does_not_split_what_is_too_small_to_split() -> None:
     desk = close_desk(qty_lots=100, clip_lots_min=80)
     (child,) = desk.tell(quote(), OPEN_NS + 40 * MIN)
