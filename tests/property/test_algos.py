@@ -316,7 +316,7 @@ def machine_of(kind: str, seen: Counter[str]) -> type[AlgoMachine]:
 def test_no_interleaving_breaks_a_bound(kind):
     run_state_machine_as_test(
         machine_of(kind, Counter()),
-        settings=settings(max_examples=80, stateful_step_count=50, deadline=None),
+        settings=settings(max_examples=60, stateful_step_count=50, deadline=None),
     )
 
 
@@ -361,7 +361,7 @@ def walk(machine: AlgoMachine, rng: random.Random) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_long_walks_break_no_bound_and_get_around(kind):
     seen: Counter[str] = Counter()
-    for seed in range(50):
+    for seed in range(30):
         walk(machine_of(kind, seen)(), random.Random(f"{kind}/{seed}"))  # noqa: S311 - repeatable
     assert seen["children"] > 4 * seen["runs"]
     assert {"working", "blocked", "ending", "done", "owed", "join", "cross"} <= set(seen)
