@@ -7,6 +7,7 @@ from contracts.errors import ConfigurationError
 from execution.algos.bounds import CHILDREN_MAX
 from execution.algos.children import EXCESS
 from execution.algos.contract import (
+    AlgoEvent,
     CancelChild,
     CancelParent,
     CancelRejected,
@@ -17,6 +18,7 @@ from execution.algos.contract import (
     ChildRejected,
     Clock,
     FillBusted,
+    Intent,
     NewChild,
     Quote,
     Resume,
@@ -25,8 +27,9 @@ from execution.algos.contract import (
     Traded,
 )
 from execution.algos.params import Close, Pov, Twap
+from execution.algos.state import AlgoState
 from execution.errors import IllegalTransitionError
-from tests.unit.algo_cases import MIN, OPEN_NS, Desk, S, parent, quote
+from tests.unit.algo_cases import MIN, OPEN_NS, Desk, S, algos, parent, quote
 
 CALM = Tactic(child_gap_ms=0, quote_age_max_ms=60_000)
 
@@ -252,6 +255,24 @@ def test_a_strangers_report_and_impossible_numbers_are_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(IllegalTransitionError):
             desk.tell(event)
+
+
+@pytest.mark.parametrize("kind", ["twap", "vwap", "pov", "shortfall", "close"])
+def test_a_journal_can_hold_states_events_and_intents(kind: str) -> None:
+    order = parent()
+    desk = Desk(order, algos(order.start_ns, order.end_ns)[kind], CALM)
+    desk.tell(Traded(100_000), OPEN_NS)
+    desk.tell(quote())
+    desk.tell(quote(), OPEN_NS + 37 * MIN)
+    desk.tell(ChildDoubted("P1-1"))
+    desk.tell(CancelParent("by hand"))
+    data = msgspec.msgpack.encode(desk.state)
+    assert msgspec.msgpack.decode(data, type=AlgoState) == desk.state
+    for event, _ in desk.log:
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=AlgoEvent) == event
+    assert desk.intents
+    for intent in desk.intents:
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(intent), type=Intent) == intent
 
 
 def test_the_number_of_children_is_bounded() -> None:
