@@ -48,27 +48,7 @@ def volume_curves(
         When a volume is negative or infinite, or the bucket does not fit the session.
     """
     full, buckets = _full_sessions(sessions, bucket_minutes)
-    size = pl.col("volume").cast(pl.Float64).fill_nan(None).fill_null(0.0)
-    bad = bars.filter((size < 0) | size.is_infinite())
-    if bad.height:
-        raise SourceError(
-            f"{bad.height} bars have an impossible volume, the first is of {bad['symbol'][0]}.",
-            remedy="quarantine them before the curve is estimated",
-        )
-    bucket = (pl.col("start_time").dt.epoch("ns") - pl.col("open_ns")) // (
-        bucket_minutes * NS_PER_MIN
-    )
-    volumes = (
-        bars.select("symbol", "session", "start_time", size.round().cast(pl.Int64).alias("volume"))
-        .join(full, on="session")
-        .with_columns(bucket.alias("bucket"))
-        .filter(pl.col("bucket").is_between(0, buckets - 1))
-        # Sums of integers: the same in any order and on any number of threads.
-        .group_by("symbol", "session", "bucket")
-        .agg(pl.col("volume").sum())
-        .with_columns(pl.col("volume").sum().over("symbol", "session").alias("total"))
-        .filter(pl.col("total") > 0)
-    )
+    volumes = _volumes(bars, full, buckets, bucket_minutes)
     shares = (
         volumes.with_columns(
             (pl.col("volume") / pl.col("total") * PPB).round().cast(pl.Int64).alias("share")
@@ -105,6 +85,33 @@ def shares_of(curves: pl.DataFrame, symbol: str) -> tuple[int, ...]:
             remedy="load minute bars of a full session of it, or trade by TWAP",
         )
     return tuple(found)
+
+
+def _volumes(
+    bars: pl.DataFrame, full: pl.DataFrame, buckets: int, bucket_minutes: int
+) -> pl.DataFrame:
+    """Return the volume of each symbol, session and bucket, and the session's total."""
+    size = pl.col("volume").cast(pl.Float64).fill_nan(None).fill_null(0.0)
+    bad = bars.filter((size < 0) | size.is_infinite())
+    if bad.height:
+        raise SourceError(
+            f"{bad.height} bars have an impossible volume, the first is of {bad['symbol'][0]}.",
+            remedy="quarantine them before the curve is estimated",
+        )
+    bucket = (pl.col("start_time").dt.epoch("ns") - pl.col("open_ns")) // (
+        bucket_minutes * NS_PER_MIN
+    )
+    return (
+        bars.select("symbol", "session", "start_time", size.round().cast(pl.Int64).alias("volume"))
+        .join(full, on="session")
+        .with_columns(bucket.alias("bucket"))
+        .filter(pl.col("bucket").is_between(0, buckets - 1))
+        # Sums of integers: the same in any order and on any number of threads.
+        .group_by("symbol", "session", "bucket")
+        .agg(pl.col("volume").sum())
+        .with_columns(pl.col("volume").sum().over("symbol", "session").alias("total"))
+        .filter(pl.col("total") > 0)
+    )
 
 
 def _full_sessions(
