@@ -24,6 +24,8 @@ from domain.trade_execution.quality import (
 )
 from domain.trade_execution.quality_checks import check_execution_quality
 from domain.trade_execution.shortfall import implementation_shortfall
+from ops_store.records import ReportRow
+from sources.venue_reports import order_instants
 from tests.unit.execution_quality_cases import (
     CLOSE,
     DAY,
@@ -332,3 +334,23 @@ def test_whole_measurements_pass_and_each_defect_is_named():
     assert "order o: has a shortfall, and a reason for none" in checked(
         blank, orders, trades
     ).violations  # fmt: skip
+
+
+def test_instants_are_the_first_of_their_kind_in_the_journal():
+    def report(kind, at_ns, name="o", offset=0):
+        return ReportRow(
+            segment=1, offset=offset, kind=kind, decision_id="d", cl_ord_id=name, exec_id="",
+            instrument_id="US.A", session="2010-08-19", payload=b"", recorded_ns=at_ns,
+        )  # fmt: skip
+
+    found = order_instants(
+        [
+            report("sent", 10), report("unknown", 11), report("sent", 15), report("fill", 30),
+            report("acknowledged", 20), report("fill", 40), report("refused", 1, "p"),
+            report("sent", 5, "r"), report("rejected", 9, "r"),
+        ]
+    )  # fmt: skip
+    assert found.rows() == [
+        ("o", 10, 20, 30, False), ("p", None, None, None, True), ("r", 5, 9, None, False),
+    ]  # fmt: skip
+    assert order_instants([]).is_empty()
