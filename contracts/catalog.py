@@ -110,7 +110,9 @@ CATALOG: tuple[CatalogEntry, ...] = (
         "09",
     ),
     _built("TradeExecutedEvent", ("trade_execution", "trades"), "08", "07 09 14 15"),
-    _planned("ExecutionQualityEvent", "08", "09 11 15"),
+    _built(
+        "ExecutionQualityEvent", ("trade_execution", "execution_quality"), "08", "09", "11 15"
+    ),
     _planned("AnalyticsInsightEvent", "09", "10"),
     _built("ComprehensiveReportGeneratedEvent", ("reporting", "reports"), "09", "", "10 15"),
     _planned("SystemHealthStatusEvent", "11", "09 10"),

@@ -195,6 +195,50 @@ class TradeExecutedEvent(Event, frozen=True, kw_only=True, tag=True):
     decision_id: str
 
 
+class ExecutionQualityEvent(Event, frozen=True, kw_only=True, tag=True):
+    """How one order was executed: positive amounts and ``vs_`` distances are costs.
+
+    The four components sum to ``shortfall_minor``; all are None where ``shortfall_null_reason``
+    says why. ``release_price`` is the market's when the order could first trade.
+    """
+
+    cl_ord_id: str
+    decision_id: str
+    instrument_id: str
+    session: dt.date
+    side: Side
+    broker: str
+    outcome: str
+    order_qty: int
+    filled_qty: int
+    currency: str
+    average_price: float | None
+    decision_price: float | None
+    release_price: float | None
+    vwap_price: float | None
+    twap_price: float | None
+    close_price: float | None
+    vs_decision_bps: float | None
+    vs_release_bps: float | None
+    vs_vwap_bps: float | None
+    vs_twap_bps: float | None
+    vs_close_bps: float | None
+    delay_minor: int | None
+    execution_minor: int | None
+    opportunity_minor: int | None
+    fees_minor: int | None
+    shortfall_minor: int | None
+    shortfall_null_reason: str | None
+    effective_spread_bps: float | None
+    markout_1s_bps: float | None
+    markout_1min_bps: float | None
+    markout_5min_bps: float | None
+    markout_close_bps: float | None
+    reversion_bps: float | None
+    predicted_cost_minor: int | None
+    realised_cost_minor: int | None
+
+
 class CashMovementPostedEvent(Event, frozen=True, kw_only=True, tag=True):
     """One double entry: ``amount_minor`` leaves the credited account for the debited one."""
 

@@ -197,6 +197,13 @@ def _trade(row: Row, envelope: Envelope) -> ev.Event:
     )  # fmt: skip
 
 
+def _execution_quality(row: Row, envelope: Envelope) -> ev.Event:
+    inputs = (*envelope.inputs, *_split(row["trade_ids"] or ""))
+    return _same(
+        ev.ExecutionQualityEvent, row, msgspec.structs.replace(envelope, inputs=inputs)
+    )  # fmt: skip
+
+
 def _cash(row: Row, envelope: Envelope) -> ev.Event:
     return _same(ev.CashMovementPostedEvent, row, envelope)
 
@@ -255,6 +262,7 @@ _VIEWS: Mapping[str, _View] = {
         _decision, ("rebalance_id", "signal_id", "bar_id"), "knowledge_time"
     ),
     "TradeExecutedEvent": _View(_trade, ("decision_id",), "transact_time"),
+    "ExecutionQualityEvent": _View(_execution_quality, ("decision_id", "bar_id")),
     "CashMovementPostedEvent": _View(_cash, ("reference",)),
     "CashReconciledEvent": _View(_cash_reconciled, ("ledger_digest",)),
     "PreTradeCheckedEvent": _View(_pre_trade, ("decision_id",)),

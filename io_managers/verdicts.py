@@ -28,6 +28,7 @@ from domain.compliance.completeness import check_alerts, check_position_report, 
 from domain.compliance.rules import RuleSet
 from domain.instrument_analysis.correlation_change import CHANGE_SCHEMA, structure_alarms
 from domain.market_data.vendor_reconciliation import Reconciliation
+from domain.trade_execution.quality_checks import check_execution_quality
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
 from orchestration.base.partitions import MONTH_COLUMN
@@ -44,6 +45,7 @@ STATES = ("portfolio_management", "book_states")
 POSITIONS = ("portfolio_management", "positions")
 ORDERS = ("trade_execution", "orders")
 TRADES = ("trade_execution", "trades")
+QUALITY = ("trade_execution", "execution_quality")
 STATISTICS = ("compliance", "execution_statistics")
 POSITION_REPORT = ("compliance", "position_report")
 ALERTS = ("compliance", "alerts")
@@ -156,6 +158,13 @@ class Judge:
         """Judge whether the execution statistics account for every order and trade."""
         tables = self._months_of(STATISTICS, ORDERS, TRADES, months=months)
         return [check_statistics(rows, orders, trades, m) for m, (rows, orders, trades) in tables]
+
+    def execution_quality(self, months: Sequence[str]) -> list[Verdict]:
+        """Judge whether every order is measured, and its shortfall adds up."""
+        tables = self._months_of(QUALITY, ORDERS, TRADES, months=months)
+        return [
+            check_execution_quality(rows, orders, trades, m) for m, (rows, orders, trades) in tables
+        ]
 
     def position_report(self, months: Sequence[str]) -> list[Verdict]:
         """Judge whether the position report accounts for every holding and trade."""

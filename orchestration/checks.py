@@ -16,6 +16,7 @@ from io_managers.verdicts import (
     EVALUATIONS,
     ORDERS,
     POSITION_REPORT,
+    QUALITY,
     SIGNALS,
     STATES,
     STATISTICS,
@@ -67,6 +68,12 @@ def build_checks(judge: Judge, suite: BarsSuite) -> list[dg.AssetChecksDefinitio
             judge, CASH_RECONCILIATION, "agrees", judge.cash,
             "Book, live ledger and broker agree on cash, as far as each has said.",
             # Before go-live there is nothing to agree on, and that passes.
+            months_from=ORDERS,
+        ),
+        _check(
+            judge, QUALITY, "adds_up", judge.execution_quality,
+            "Every order is measured once, and a shortfall's components sum to it to the cent.",
+            # A month without an order has no row, and passes.
             months_from=ORDERS,
         ),
         _check(

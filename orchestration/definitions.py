@@ -12,6 +12,7 @@ from assets.book import book_assets
 from assets.cash_management import cash_management_assets
 from assets.compliance import compliance_assets
 from assets.data_quality import data_quality_assets
+from assets.execution_quality import execution_quality_assets
 from assets.instrument_analysis import instrument_analysis_assets, intraday_analysis_assets
 from assets.intraday_market_data import intraday_market_data_assets
 from assets.market_data import market_data_assets
@@ -78,6 +79,7 @@ def build_defs(
         *portfolio_management_assets(environment, months),
     ]
     assets += trade_execution_assets(environment, months, limits, _primary_keys(assets))
+    assets += execution_quality_assets(environment, months, limits)
     assets += cash_management_assets(environment, months, limits)
     assets += reporting_assets(environment, months, _primary_keys(assets))
     assets += compliance_assets(environment, months)

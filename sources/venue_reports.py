@@ -11,12 +11,19 @@ import polars as pl
 from contracts.clock import utc_datetime
 from contracts.codec import from_json
 from contracts.events import TradeExecutedEvent
+from domain.trade_execution.quality import INSTANTS_SCHEMA
 from ops_store.records import ReportRow
 from ops_store.store import OpsStore
 
 REPORTS_PAGE = 1_000
 # Reports that carry a TradeExecutedEvent.
 TRADES = ("fill", "bust")
+# What the gate refused never left.
+REFUSED = "refused"
+_INSTANTS = {
+    "sent": "sent_ns", "acknowledged": "acknowledged_ns", "rejected": "acknowledged_ns",
+    "fill": "first_fill_ns",
+}  # fmt: skip
 
 VENUE_REPORTS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "segment": pl.Int64,
@@ -82,6 +89,28 @@ def venue_reports_frame(reports: Iterable[ReportRow], months: Sequence[str]) -> 
         if row["month"] in months:
             rows.append(row)
     return pl.DataFrame(rows, schema=VENUE_REPORTS_SCHEMA)
+
+
+def order_instants(reports: Iterable[ReportRow]) -> pl.DataFrame:
+    """Return when each order was first sent, acknowledged and filled, by the journal's clock.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of ``trade_execution.quality.INSTANTS_SCHEMA``, one row per order; null where the
+        journal says nothing of it. A rejection acknowledges an order, too.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        row = found.setdefault(
+            report.cl_ord_id, {"cl_ord_id": report.cl_ord_id, "is_refused": False}
+        )
+        if report.kind == REFUSED:
+            row["is_refused"] = True
+        # The journal's order: the first of a kind is the earliest.
+        if report.kind in _INSTANTS:
+            row.setdefault(_INSTANTS[report.kind], report.recorded_ns)
+    return pl.DataFrame([found[name] for name in sorted(found)], schema=INSTANTS_SCHEMA)
 
 
 def _fate(report: ReportRow) -> dict[str, Any]:

@@ -95,6 +95,14 @@ class BookPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return min(limits, default=1.0)
 
+    def commission_minor(self, quantity: int) -> int:
+        """Return what the cost model charges for an execution of so many shares, unsigned."""
+        return max(self.commission_min_minor, round(quantity * self.commission_per_share_minor))
+
+    def half_spread_minor(self, notional_minor: int) -> int:
+        """Return what the cost model expects the spread to cost on a value traded."""
+        return round(notional_minor * self.half_spread_bps / BPS)
+
     @property
     def hashes(self) -> frozenset[str]:
         """The hash of the policy at every instant, and with every set that was in force once.

@@ -111,12 +111,8 @@ def _trigger(state: BookState, market: Market) -> str:
 def _expected_cost_minor(
     changes: Sequence[int], traded_minor: Sequence[int], policy: BookPolicy
 ) -> int:
-    commissions = sum(
-        max(policy.commission_min_minor, round(abs(change) * policy.commission_per_share_minor))
-        for change in changes
-        if change
-    )
-    return commissions + round(sum(traded_minor) * policy.half_spread_bps / 10_000)
+    commissions = sum(policy.commission_minor(abs(change)) for change in changes if change)
+    return commissions + policy.half_spread_minor(sum(traded_minor))
 
 
 def _decision(

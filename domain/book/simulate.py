@@ -61,14 +61,11 @@ def _tradable(quantity: int, bar: Bar, policy: BookPolicy) -> int:
 def _fill(order: PendingOrder, quantity: int, bar: Bar, market: Market, policy: BookPolicy) -> Fill:
     half_spread = math.ceil(bar.open_ticks * policy.half_spread_bps / 10_000)
     price = bar.open_ticks + (half_spread if quantity > 0 else -half_spread)
-    commission = max(
-        policy.commission_min_minor, round(abs(quantity) * policy.commission_per_share_minor)
-    )
     return Fill(
         cl_ord_id=order.cl_ord_id,
         quantity=quantity,
         price_ticks=max(1, price),
-        commission_minor=commission,
+        commission_minor=policy.commission_minor(abs(quantity)),
         spread_cost_minor=value_minor(abs(quantity), half_spread),
         exec_id=digest((BROKER, order.cl_ord_id, market.session.isoformat()))[:20],
         broker=BROKER,

@@ -43,6 +43,14 @@ SCHEMAS: dict[str, dict[str, DataTypeClass]] = {
         "notional_minor": WHOLE, "commission_minor": WHOLE, "spread_cost_minor": WHOLE,
         "slippage_bps": REAL,
     },
+    "broker_scorecard": {
+        "month": TEXT, "broker": TEXT, "n_orders": WHOLE, "n_rejected": WHOLE, "n_measured": WHOLE,
+        "fill_ratio": REAL, "paper_minor": WHOLE, "delay_minor": WHOLE, "execution_minor": WHOLE,
+        "opportunity_minor": WHOLE, "fees_minor": WHOLE, "shortfall_minor": WHOLE,
+        "delay_bps": REAL, "execution_bps": REAL, "shortfall_bps": REAL, "vs_vwap_bps": REAL,
+        "predicted_cost_minor": WHOLE, "realised_cost_minor": WHOLE, "send_to_ack_p50_us": WHOLE,
+        "send_to_ack_p99_us": WHOLE,
+    },
     "rebalance_requests": {
         "event_id": TEXT, "session": DAY, "trigger": TEXT, "drift": REAL, "turnover": REAL,
         "n_names": WHOLE, "n_orders": WHOLE, "cost_minor": WHOLE, "status": TEXT,
@@ -101,6 +109,7 @@ class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
     decisions: pl.DataFrame | None = None
     orders: pl.DataFrame | None = None
     trades: pl.DataFrame | None = None
+    broker_scorecard: pl.DataFrame | None = None
     rebalance_requests: pl.DataFrame | None = None
     cash_entries: pl.DataFrame | None = None
     signals: pl.DataFrame | None = None

@@ -31,6 +31,7 @@ REPORT_TABLES: Mapping[str, tuple[str, str]] = {
     "decisions": ("portfolio_coordination", "decisions"),
     "orders": ("trade_execution", "orders"),
     "trades": ("trade_execution", "trades"),
+    "broker_scorecard": ("trade_execution", "broker_scorecard"),
     "reconciliation": ("trade_execution", "reconciliation"),
     "cash_entries": ("cash_management", "cash_entries"),
     "signals": ("trading_decision", "signals"),

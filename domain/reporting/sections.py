@@ -25,7 +25,7 @@ from domain.reporting.evidence import (
     monthly_activity,
     sector_exposure,
 )
-from domain.reporting.figures import basis_points, count, day, minor, money, number, percent
+from domain.reporting.figures import basis_points, count, day, minor, money, number, percent, phrase
 from domain.reporting.inputs import ReportInputs
 
 TOP = 10
@@ -70,6 +70,12 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 def numeric(*labels: str) -> list[Column]:
     """Return right-aligned columns."""
     return [Column(label, "num") for label in labels]
+
+
+def counts_table(caption: str, label: str, rows: Sequence[tuple[str, int]]) -> Table:
+    """Return a table of how often each of a machine's codes occurs."""
+    columns = [Column(label, "text"), *numeric("Count")]
+    return Table(caption, columns, [[phrase(name), f"{n:,}"] for name, n in rows])
 
 
 def drawn(chart: charts.AnyChart) -> Markup:

@@ -10,10 +10,10 @@ from domain.cash_management.chart import CASH, OVERDRAFT
 from domain.reporting.evidence import (
     clips_by_rule,
     counted,
-    execution_summary,
     last_session,
     trial_balance,
 )
+from domain.reporting.execution import execution_section
 from domain.reporting.figures import basis_points, count, day, minor, money, number, percent, phrase
 from domain.reporting.inputs import ReportInputs
 from domain.reporting.ratings import forecast_tables, rating_counts
@@ -23,7 +23,7 @@ from domain.reporting.sections import (
     Column,
     Section,
     Table,
-    agreement_lines,
+    counts_table,
     display_names,
     numeric,
 )
@@ -37,7 +37,7 @@ def working_sections(inputs: ReportInputs) -> list[Section]:
     return [
         _signals(inputs),
         _decisions(inputs),
-        _execution(inputs),
+        execution_section(inputs),
         _cash(inputs),
         _data_quality(inputs),
         _attribution(inputs),
@@ -82,10 +82,10 @@ def _signals(inputs: ReportInputs) -> Section:
     abstaining = now.filter(pl.col("abstain").fill_null(value=False))
     if abstaining.height:
         why = counted(abstaining["abstain_reason"].to_list())
-        tables.append(_counts("Abstaining, by reason", "Reason", why))
+        tables.append(counts_table("Abstaining, by reason", "Reason", why))
     ratings = rating_counts(inputs)
     if ratings:
-        tables.append(_counts("Ratings", "Rating", ratings))
+        tables.append(counts_table("Ratings", "Rating", ratings))
     tables += forecast_tables(inputs)
     sides = dict(counted(active["side"].to_list()))
     return Section(
@@ -158,40 +158,6 @@ def _decisions(inputs: ReportInputs) -> Section:
             )
         )
     return Section(key="decisions", title=title, lines=lines, tables=tables, paired=True)
-
-
-def _execution(inputs: ReportInputs) -> Section:
-    title = "Execution"
-    orders = inputs.table("orders").filter(pl.col("month") == inputs.month)
-    trades = inputs.table("trades").filter(pl.col("month") == inputs.month)
-    if not orders.height and not trades.height:
-        return nothing_yet("execution", title, "no order was due this month")
-    done = execution_summary(orders, trades)
-    rate = done.filled_shares / done.ordered_shares if done.ordered_shares else None
-    tables = [_counts("Orders by status", "Status", done.by_status)]
-    if done.by_reason:
-        tables.append(_counts("Why orders were not filled", "Reason", done.by_reason))
-    return Section(
-        key="execution",
-        title=title,
-        tiles=[
-            ("Orders", count(orders.height)),
-            ("Fills", count(done.n_trades)),
-            ("Shares filled", percent(rate, 1)),
-            ("Value traded", money(done.traded_minor, inputs.currency)),
-            ("Slippage, average", basis_points(done.slippage_bps, signed=True)),
-            ("Slippage, worst", basis_points(done.slippage_worst_bps, signed=True)),
-            ("Commission", money(done.commission_minor, inputs.currency)),
-            ("Spread", money(done.spread_cost_minor, inputs.currency)),
-        ],
-        lines=agreement_lines(inputs),
-        tables=tables,
-        paired=True,
-        footnotes=[
-            "Slippage is against the arrival price, the close the decision was made on, weighted "
-            "by value; positive is a cost. It contains the overnight move and half the spread."
-        ],
-    )
 
 
 def _cash(inputs: ReportInputs) -> Section:
@@ -361,13 +327,6 @@ def _provenance(inputs: ReportInputs) -> Section:
         [[name, inputs.provenance[name]] for name in sorted(inputs.provenance)],
     )
     return Section(key="provenance", title="Provenance", lines=lines, tables=[table])
-
-
-def _counts(
-    caption: str, label: str, rows: list[tuple[str, int]] | tuple[tuple[str, int], ...]
-) -> Table:
-    columns = [Column(label, "text"), *numeric("Count")]
-    return Table(caption, columns, [[phrase(name), f"{n:,}"] for name, n in rows])
 
 
 def _scaled(fraction: float | None) -> float | None:

@@ -80,6 +80,11 @@ def inputs(text="Energy", **changes):
         ),
         "orders": frame("orders", {"status": "expired", "reason": text}),
         "trades": frame("trades", {"side": "buy", "instrument_id": "US.A"}),
+        "broker_scorecard": frame(
+            "broker_scorecard",
+            {"month": "2010-08-01", "broker": text},
+            {"month": "2010-08-01", "broker": "paper"},
+        ),
         "rebalance_requests": frame("rebalance_requests", {"trigger": text}),
         "cash_entries": frame(
             "cash_entries", {"debit": "asset:cash:USD", "credit": text, "amount_minor": 400}
@@ -342,3 +347,43 @@ def test_a_png_is_as_wide_as_asked():
     assert "strong buy" in charts.to_svg(
         charts.rating_distribution(counts("rating", ("strong buy", 3)))
     )
+
+
+def cards(*rows):
+    """Return a scorecard in which nobody did anything but what is given."""
+    nothing = dict.fromkeys(SCHEMAS["broker_scorecard"], 0) | {"month": "2010-08-01"}
+    return frame("broker_scorecard", *(nothing | row for row in rows))
+
+
+def test_the_shortfall_is_shown_by_part_and_by_broker():
+    html = render_report(
+        inputs(
+            broker_scorecard=cards(
+                {"broker": "A", "n_measured": 2, "paper_minor": 900_000, "delay_minor": 4_500,
+                 "execution_minor": 90, "fees_minor": 30, "shortfall_minor": 4_620,
+                 "predicted_cost_minor": 100, "realised_cost_minor": 120, "delay_bps": 50.0,
+                 "send_to_ack_p50_us": 11_180},
+                {"broker": "B", "n_measured": 1, "paper_minor": 100_000, "delay_minor": -500,
+                 "shortfall_minor": -500, "n_orders": 3, "n_rejected": 1, "fill_ratio": 0.5,
+                 "send_to_ack_p50_us": None},
+                {"broker": "of July", "month": "2010-07-01", "delay_minor": 7},
+            )
+        )
+    ).html  # fmt: skip
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "What 3 orders cost against the decision" in text
+    # 40 of 10,000 dollars; the shortfall is the sum of the parts above it.
+    assert "Delay, decision to release +40 +40.0" in text
+    assert "Execution, release to fill +1 +0.9" in text
+    assert "Implementation shortfall +41 +41.2" in text
+    assert "A 0 0 0.0% +50.0" in text
+    assert "B 3 1 50.0%" in text
+    assert "11.2" in text
+    assert "Execution and fees cost USD 1; the cost model expects USD 1" in text
+    assert "of July" not in text
+
+
+def test_a_month_without_a_scorecard_shows_none():
+    html = render_report(inputs(broker_scorecard=None)).html
+    assert "Implementation shortfall" not in html
+    assert "Slippage, average" in html
