@@ -29,6 +29,8 @@ from sources.file_drops import embedded_drop
 KEY = ("instrument_id", "session")
 # Every fourth instrument, and those with corporate actions or a rename.
 KEPT_EVERY = 4
+# Monthly where signals are made, so that a model changes with every month that is looked at.
+RETRAIN = {1: 3, HORIZON_SESSIONS: 1, 20: 3}
 # Sectors are no prices: with none, all instruments are one group.
 NO_SECTORS = pl.DataFrame(schema={"instrument_id": pl.String, "sector": pl.String})
 CALENDAR = pl.Series(
@@ -69,10 +71,9 @@ class Outcome:
         store = ModelStore(root)
         for horizon in HORIZONS:
             labels = forward_returns(self.adjusted, sessions, horizon)
-            # One training more than by default: at the months looked at, the model changes.
             models = train_models(
                 self.features, labels, months, sessions, store, threads=threads,
-                policy=SplitPolicy(horizon_sessions=horizon, retrain_months=2),
+                policy=SplitPolicy(horizon_sessions=horizon, retrain_months=RETRAIN[horizon]),
             )  # fmt: skip
             evaluations.append(evaluate(
                 self.features, labels, models, store, sessions, months, threads=threads
@@ -183,7 +184,9 @@ def test_a_scrambled_future_changes_nothing_that_was_said(
     # The scramble is real: what came later did change, models included.
     last = sessions[-1]
     now, was = other.hashes_until(last), truth.hashes_until(last)
-    assert all(now[name] != was[name] for name in was)
+    same = {name for name in was if now[name] == was[name]}
+    # The last quarter's training lies before the last scramble.
+    assert same <= {"models_1", "models_20"}
 
 
 def test_a_future_that_has_not_happened_yet_changes_nothing(truth, raw_bars, sessions, tmp_path):
