@@ -75,7 +75,8 @@ def fields_of(raw: str) -> Fields:
     return fields
 
 
-def _required(fields: Fields, tag: int) -> str:
+def required(fields: Fields, tag: int) -> str:
+    """Return a field that must be there and not be empty; raise where it is not."""
     value = fields.get(tag, "")
     if not value:
         raise MalformedMessageError(
@@ -85,13 +86,14 @@ def _required(fields: Fields, tag: int) -> str:
     return value
 
 
-def _lots(fields: Fields, tag: int, *, default: int | None = None) -> int:
-    value = fields.get(tag, "") if default is not None else _required(fields, tag)
+def lots(fields: Fields, tag: int, *, default: int | None = None) -> int:
+    """Return a quantity of whole shares; without a default the field must be there."""
+    value = fields.get(tag, "") if default is not None else required(fields, tag)
     if not value and default is not None:
         return default
     # "100", "100.", and "100.00" are the same quantity in FIX; "100.5" shares are not ours.
     whole, _, fraction = value.partition(".")
-    if not whole.isdigit() or fraction.strip("0") or int(whole) > LOTS_MAX:
+    if not (whole.isascii() and whole.isdigit()) or fraction.strip("0") or int(whole) > LOTS_MAX:
         raise MalformedMessageError(
             f"Tag {tag} carries {value!r}, which is no quantity of whole shares.",
             remedy="the raw message is in the journal; ask the broker for the order's status",
@@ -125,15 +127,15 @@ def report_of(fields: Fields) -> Report:
     MalformedMessageError
         When a required field is missing or impossible. The session is not disturbed by it.
     """
-    exec_type = _required(fields, 150)
+    exec_type = required(fields, 150)
     is_trade = exec_type in {"F", "G", "1", "2"}
-    last_lots = _lots(fields, 32) if is_trade else _lots(fields, 32, default=0)
-    last_ticks = to_ticks(_required(fields, 31)) if is_trade else (_ticks(fields, 31) or 0)
+    last_lots = lots(fields, 32) if is_trade else lots(fields, 32, default=0)
+    last_ticks = to_ticks(required(fields, 31)) if is_trade else (_ticks(fields, 31) or 0)
     if is_trade and (last_lots <= 0 or last_ticks <= 0):
         raise MalformedMessageError(
             f"An execution of {last_lots} at {last_ticks} ticks.", remedy="ask the broker"
         )
-    side = _SIDES.get(_required(fields, 54))
+    side = _SIDES.get(required(fields, 54))
     if side is None:
         raise MalformedMessageError(
             f"Side {fields[54]!r} is not one we trade.", remedy="ask the broker"
@@ -143,18 +145,18 @@ def report_of(fields: Fields) -> Report:
         cl_ord_id=fields.get(T_CL_ORD_ID, ""),
         orig_cl_ord_id=fields.get(T_ORIG_CL_ORD_ID, ""),
         order_id=fields.get(T_ORDER_ID, ""),
-        exec_id=_required(fields, T_EXEC_ID),
+        exec_id=required(fields, T_EXEC_ID),
         exec_ref_id=fields.get(T_EXEC_REF_ID, ""),
         # FIX 4.2 brokers still send 1 and 2 for executions.
         exec_type="F" if exec_type in {"1", "2"} else exec_type,
-        ord_status=_required(fields, 39),
-        symbol=_required(fields, 55),
+        ord_status=required(fields, 39),
+        symbol=required(fields, 55),
         side=side,
-        cum_lots=_lots(fields, 14),
-        leaves_lots=_lots(fields, 151),
+        cum_lots=lots(fields, 14),
+        leaves_lots=lots(fields, 151),
         last_lots=last_lots,
         last_ticks=last_ticks,
-        qty_lots=_lots(fields, 38, default=0) or None,
+        qty_lots=lots(fields, 38, default=0) or None,
         limit_ticks=_ticks(fields, 44),
         fee_ticks=_ticks(fields, 12) or 0,
         liquidity={"1": "added", "2": "removed", "4": "auction"}.get(fields.get(851, ""), ""),

@@ -27,6 +27,7 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
         "CertificateVerifyLevel=0",  # clients show no certificate, they log on by password
         "SSLProtocol=+TLSv1_2 +TLSv1_3",
     ]
+    dictionary = ["UseDataDictionary=Y", f"DataDictionary={dictionary_path()}"]
     # Who listens wants what is now, not what was missed: its sequence begins anew at each logon.
     market_data = (
         []
@@ -38,8 +39,7 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             f"TargetCompID={config.market_data_comp_id}",
             "ResetOnLogon=Y",
             # Repeating groups: without a dictionary, quickfix refuses a tag that comes twice.
-            "UseDataDictionary=Y",
-            f"DataDictionary={dictionary_path()}",
+            *dictionary,
         ]
     )
     return "\n".join(
@@ -58,6 +58,8 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             "BeginString=FIX.4.4",
             f"SenderCompID={config.comp_id}",
             f"TargetCompID={config.client_comp_id}",
+            f"ResetOnLogon={'Y' if config.resets_on_logon else 'N'}",
+            *(dictionary if config.is_strict else ()),
             *market_data,
             "",
         ]
