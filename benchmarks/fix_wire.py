@@ -76,6 +76,10 @@ def is_framed(raw: bytes, begin: bytes = BEGIN) -> bool:
     return right_length and trailer == b"10=" + checksum(raw[:-_TRAILER_BYTES]) + SOH
 
 
+class SilentError(WireError):
+    """Nothing came in time."""
+
+
 class Line:
     """One TCP connection that reads whole messages.
 
@@ -142,12 +146,12 @@ class Line:
 
     def _fill(self, timeout_s: float) -> None:
         if timeout_s <= 0:
-            raise WireError("nothing came in time")
+            raise SilentError("nothing came in time")
         try:
             self._socket.settimeout(timeout_s)
             data = self._socket.recv(READ_BYTES)
         except TimeoutError as error:
-            raise WireError("nothing came in time") from error
+            raise SilentError("nothing came in time") from error
         except OSError as error:
             raise ClosedError(str(error)) from error
         if not data:

@@ -18,6 +18,7 @@ from execution.prices import LOTS_MAX, to_ticks
 
 SOH = "\x01"
 FIELDS_MAX = 500
+LOTS_CHARS_MAX = 20
 
 _SIDES: dict[str, Side] = {"1": "buy", "2": "sell", "5": "sell"}
 
@@ -93,9 +94,10 @@ def lots(fields: Fields, tag: int, *, default: int | None = None) -> int:
         return default
     # "100", "100.", and "100.00" are the same quantity in FIX; "100.5" shares are not ours.
     whole, _, fraction = value.partition(".")
-    if not (whole.isascii() and whole.isdigit()) or fraction.strip("0") or int(whole) > LOTS_MAX:
+    is_number = len(whole) <= LOTS_CHARS_MAX and whole.isascii() and whole.isdigit()
+    if not is_number or fraction.strip("0") or int(whole) > LOTS_MAX:
         raise MalformedMessageError(
-            f"Tag {tag} carries {value!r}, which is no quantity of whole shares.",
+            f"Tag {tag} carries {value[:LOTS_CHARS_MAX]!r}, which is no quantity of whole shares.",
             remedy="the raw message is in the journal; ask the broker for the order's status",
         )
     return int(whole)

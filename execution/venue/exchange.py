@@ -267,7 +267,7 @@ class Exchange:
     def _replace(self, fields: Fields) -> None:
         order = self.orders.get(fields.get(41, ""))
         lots, limit = read_lots(fields, 38, default=0), _limit_ticks(fields)
-        known = fields.get(11, "") in self.orders
+        known = required(fields, 11) in self.orders
         if order is None or not order.leaves_lots or lots <= order.cum_lots or known:
             self._cancel_reject(fields, order, "2")
             return
