@@ -13,6 +13,7 @@ from benchmarks import fix_wire as wire
 Fields = list[tuple[bytes, bytes]]
 _HEADER = frozenset({b"35", b"34", b"49", b"52", b"56"})
 _DECLARED = re.compile(rb"\x019=(\d{1,12})\x01")
+_FIELDS = re.compile(rb"(?:-?[0-9]{1,9}=[^\x01]*\x01)+")
 # What ends a message that waits for more: a length, as many bytes, a trailer. A parser that waits
 # for nothing skips it, as no message begins in it.
 FILLER_BYTES_MAX = 200_000
@@ -22,8 +23,8 @@ LONG_BYTES_MAX = 40_000
 class Mutant(msgspec.Struct, frozen=True):
     """A damaged message.
 
-    ``is_framed`` says whether its frame is still right, so that a FIX engine must account for its
-    sequence number. ``missing_bytes`` is how many bytes its BodyLength promises beyond its end.
+    ``is_framed`` says whether its frame is still right and made of fields, so that a FIX engine must
+    account for its sequence number; what is neither is ignored, as garbled. ``missing_bytes`` is how many bytes its BodyLength promises beyond its end.
     """
 
     kind: str
@@ -62,7 +63,8 @@ def mutant(rng: random.Random, fields: Fields, *, is_gentle: bool = False) -> Mu
     kinds = _GENTLE if is_gentle else _ALL
     name = rng.choices(list(kinds), weights=[_WEIGHTS[kind] for kind in kinds])[0]
     raw = kinds[name](rng, list(fields))
-    return Mutant(name, raw, wire.is_framed(raw), _missing(raw))
+    is_framed = wire.is_framed(raw) and _FIELDS.fullmatch(raw) is not None
+    return Mutant(name, raw, is_framed, _missing(raw))
 
 
 def _missing(raw: bytes) -> int:

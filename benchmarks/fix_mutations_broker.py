@@ -280,6 +280,8 @@ class ServiceRun:
         gaps = self._broker.gaps
         try:
             self._tell_the_truth()
+            # Taken before any damage: a gap that is filled with nothing would swallow it.
+            self._broker.settle()
             while done < count:
                 one = self._mutant()
                 done += 1

@@ -19,6 +19,9 @@ from execution.prices import LOTS_MAX, to_ticks
 SOH = "\x01"
 FIELDS_MAX = 500
 LOTS_CHARS_MAX = 20
+TIME_CHARS_MAX = 40
+# Instants are kept in 64 bits of nanoseconds.
+YEAR_MIN, YEAR_MAX = 1970, 2200
 
 _SIDES: dict[str, Side] = {"1": "buy", "2": "sell", "5": "sell"}
 
@@ -113,10 +116,13 @@ def utc_ns(value: str) -> int:
     head, _, fraction = value.partition(".")
     try:
         instant = dt.datetime.strptime(head, "%Y%m%d-%H:%M:%S").replace(tzinfo=dt.UTC)
+        if not YEAR_MIN <= instant.year < YEAR_MAX or not (fraction or "0").isdecimal():
+            raise ValueError(value[:TIME_CHARS_MAX])
         fraction_ns = int(fraction.ljust(9, "0")[:9]) if fraction else 0
     except ValueError as error:
         raise MalformedMessageError(
-            f"{value!r} is no UTC timestamp.", remedy="send YYYYMMDD-HH:MM:SS[.fraction]"
+            f"{value[:TIME_CHARS_MAX]!r} is no UTC timestamp.",
+            remedy="send YYYYMMDD-HH:MM:SS[.fraction]",
         ) from error
     return datetime_ns(instant) + fraction_ns
 
@@ -176,6 +182,11 @@ def report_of(fields: Fields) -> Report:
 def _iso_date(value: str) -> str:
     if not value:
         return ""
-    if len(value) != 8 or not value.isdigit():
-        raise MalformedMessageError(f"{value!r} is no date.", remedy="send YYYYMMDD")
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    try:
+        if len(value) != 8 or not value.isdecimal():
+            raise ValueError(value)
+        return dt.date(int(value[:4]), int(value[4:6]), int(value[6:])).isoformat()
+    except ValueError as error:
+        raise MalformedMessageError(
+            f"{value[:TIME_CHARS_MAX]!r} is no date.", remedy="send YYYYMMDD"
+        ) from error

@@ -30,7 +30,12 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
         "CertificateVerifyLevel=0",  # clients show no certificate, they log on by password
         "SSLProtocol=+TLSv1_2 +TLSv1_3",
     ]
-    dictionary = ["UseDataDictionary=Y", f"DataDictionary={write_dictionary(store)}"]
+    needs_dictionary = config.is_strict or config.market_data_comp_id
+    dictionary = (
+        ["UseDataDictionary=Y", f"DataDictionary={write_dictionary(store)}"]
+        if needs_dictionary
+        else []
+    )
     # Who listens wants what is now, not what was missed: its sequence begins anew at each logon.
     market_data = (
         []
