@@ -53,6 +53,7 @@ ACCEPTOR, CLIENT = "ISLD", "TW44"
 TIMEOUT_S = 18.0
 CLOCK_SKEW_S = 30.0
 PAUSE_S = 0.2
+ANSWER_S = 0.1
 _STEP = re.compile(r"([iIeE])(?:(\d+),)?(.*)", re.DOTALL)
 _TIME = re.compile(rb"<TIME([+-]\d+)?>")
 _INSTANT = re.compile(rb"\d{8}-\d{2}:\d{2}:\d{2}(\.\d{3,9})?")
@@ -186,6 +187,7 @@ class Run:
     def __init__(self, host: str, port: int) -> None:
         self._place = (host, port)
         self._lines: dict[str, Line] = {}
+        self._is_unanswered = False
 
     def play(self, script: Path) -> Deviation | None:
         """Return the first deviation, None when all steps went as written."""
@@ -204,14 +206,23 @@ class Run:
             if step.action == "i":
                 self._initiate(step)
             elif step.action == "I":
-                self._lines[step.line].send(to_send(step.data))
+                self._send(step)
             elif step.action == "e":
                 self._lines[step.line].wait_closed(TIMEOUT_S)
             else:
+                self._is_unanswered = False
                 return difference(step.data, self._lines[step.line].receive(TIMEOUT_S))
         except WireError as error:
             return f"{type(error).__name__}: {error}"
         return ""
+
+    def _send(self, step: Step) -> None:
+        if self._is_unanswered:
+            # An application answers on a thread of its own: let it, before the next message.
+            time.sleep(ANSWER_S)
+        data = to_send(step.data)
+        self._is_unanswered = wire.value_of(data, 35).encode() not in _SESSION_KINDS
+        self._lines[step.line].send(data)
 
     def _initiate(self, step: Step) -> None:
         old = self._lines.pop(step.line, None)

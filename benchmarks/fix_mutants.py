@@ -23,8 +23,9 @@ LONG_BYTES_MAX = 40_000
 class Mutant(msgspec.Struct, frozen=True):
     """A damaged message.
 
-    ``is_framed`` says whether its frame is still right and made of fields, so that a FIX engine must
-    account for its sequence number; what is neither is ignored, as garbled. ``missing_bytes`` is how many bytes its BodyLength promises beyond its end.
+    ``is_framed`` says whether its frame is still right and made of fields, so that a FIX engine
+    must account for its sequence number; what is neither is ignored, as garbled. ``missing_bytes``
+    is how many bytes its BodyLength promises beyond its end.
     """
 
     kind: str

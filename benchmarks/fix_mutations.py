@@ -290,7 +290,9 @@ class VenueRun:
 
 def _is(text: str, lots: int) -> bool:
     whole, _, fraction = text.partition(".")
-    return whole.isdigit() and not fraction.strip("0") and int(whole[-30:]) == lots
+    return (
+        whole.isascii() and whole.isdigit() and not fraction.strip("0") and int(whole[-30:]) == lots
+    )
 
 
 def _text(data: bytes) -> str:

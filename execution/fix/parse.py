@@ -8,6 +8,7 @@ them, and only then are they read, here.
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import msgspec
 
@@ -17,6 +18,7 @@ from execution.errors import MalformedMessageError
 from execution.prices import LOTS_MAX, to_ticks
 
 SOH = "\x01"
+_DIGITS = re.compile(r"[0-9]+").fullmatch
 FIELDS_MAX = 500
 LOTS_CHARS_MAX = 20
 TIME_CHARS_MAX = 40
@@ -116,15 +118,18 @@ def utc_ns(value: str) -> int:
     head, _, fraction = value.partition(".")
     try:
         instant = dt.datetime.strptime(head, "%Y%m%d-%H:%M:%S").replace(tzinfo=dt.UTC)
-        if not YEAR_MIN <= instant.year < YEAR_MAX or not (fraction or "0").isdecimal():
-            raise ValueError(value[:TIME_CHARS_MAX])
-        fraction_ns = int(fraction.ljust(9, "0")[:9]) if fraction else 0
     except ValueError as error:
-        raise MalformedMessageError(
-            f"{value[:TIME_CHARS_MAX]!r} is no UTC timestamp.",
-            remedy="send YYYYMMDD-HH:MM:SS[.fraction]",
-        ) from error
-    return datetime_ns(instant) + fraction_ns
+        raise _no_instant(value) from error
+    if not YEAR_MIN <= instant.year < YEAR_MAX or (fraction and not _DIGITS(fraction)):
+        raise _no_instant(value)
+    return datetime_ns(instant) + int(fraction.ljust(9, "0")[:9])
+
+
+def _no_instant(value: str) -> MalformedMessageError:
+    return MalformedMessageError(
+        f"{value[:TIME_CHARS_MAX]!r} is no UTC timestamp.",
+        remedy="send YYYYMMDD-HH:MM:SS[.fraction]",
+    )
 
 
 def report_of(fields: Fields) -> Report:
@@ -183,9 +188,8 @@ def _iso_date(value: str) -> str:
     if not value:
         return ""
     try:
-        if len(value) != 8 or not value.isdecimal():
-            raise ValueError(value)
-        return dt.date(int(value[:4]), int(value[4:6]), int(value[6:])).isoformat()
+        digits = value if len(value) == 8 and _DIGITS(value) else ""
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:])).isoformat()
     except ValueError as error:
         raise MalformedMessageError(
             f"{value[:TIME_CHARS_MAX]!r} is no date.", remedy="send YYYYMMDD"
