@@ -87,6 +87,11 @@ class FaultProxy:
         self._thread.join()
         self._loop.close()
 
+    @property
+    def dead_lines(self) -> int:
+        """How many connections are dead and still held by somebody."""
+        return sum(one.is_dead for one in list(self._open))
+
     def cause(self, kind: str, seconds: float) -> None:
         """Begin a fault; it is over by itself."""
         if kind not in KINDS:
@@ -139,6 +144,9 @@ class FaultProxy:
             await asyncio.gather(
                 self._pump(one, reader, there[1]), self._pump(one, there[0], writer)
             )
+        except asyncio.CancelledError:
+            # The proxy stops. Let through, asyncio's streams would print it as a failure.
+            pass
         finally:
             self._open.discard(one)
             for each in one.writers:

@@ -104,12 +104,12 @@ def _flip_values(rng: random.Random, fields: Fields) -> bytes:
 
 def _truncated(rng: random.Random, fields: Fields) -> bytes:
     raw = _sealed(fields)
-    # At least the checksum's end goes: with only SOH missing, the next byte would complete it.
-    return raw[: rng.randrange(1, len(raw) - 1)]
+    # The checksum's value goes too: whatever follows could complete what is left of it.
+    return raw[: rng.randrange(1, len(raw) - 5)]
 
 
 def _bad_checksum(rng: random.Random, fields: Fields) -> bytes:
-    bad = [b"%03d" % rng.randrange(1000), b"256", b"-01", b"1e2", b"", b"00000000", b"\xff\xfe\xfd"]
+    bad = [b"%03d" % rng.randrange(1000), b"256", b"-01", b"1e2", b"", b"99999999", b"\xff\xfe\xfd"]
     return _sealed(fields)[:-4] + rng.choice(bad) + wire.SOH
 
 

@@ -202,9 +202,13 @@ class Network:
         started = time.monotonic()
         broken.proxy.cause(kind, seconds)
         broken.issue(ORDERS_PER_EPISODE - before)
-        self._others_go_on(broken)
+        self._others_go_on(broken, number)
+        left_s = seconds + RECOVERY_S_MAX
         try:
-            broken.wait_recovered(seconds + RECOVERY_S_MAX)
+            # Nobody may have noticed a dead line yet: it must be, whether it was needed or not.
+            time.sleep(max(started + seconds - time.monotonic(), 0.0))
+            wait_until("free of dead lines", lambda: not broken.proxy.dead_lines, left_s)
+            broken.wait_recovered(max(started + left_s - time.monotonic(), 0.1))
         except ExecutionError as error:
             self.differences.append(f"episode {number}, {kind} of {seconds:.2f} s: {error.message}")
             self.differences += broken.differences()
@@ -213,13 +217,16 @@ class Network:
         for desk in self._desks:
             self.differences += [f"episode {number}: {one}" for one in desk.order_differences()]
 
-    def _others_go_on(self, broken: Desk) -> None:
+    def _others_go_on(self, broken: Desk, number: int) -> None:
         for desk in self._desks:
             if desk is broken:
                 continue
             started = time.monotonic()
             desk.issue(1)
-            desk.client.wait_answered(desk.issued, UNAFFECTED_S_MAX)
+            try:
+                desk.client.wait_answered(desk.issued, UNAFFECTED_S_MAX)
+            except ExecutionError as error:
+                self.differences.append(f"episode {number}, an unbroken line: {error.message}")
             self.unaffected_s = max(self.unaffected_s, time.monotonic() - started)
 
 
