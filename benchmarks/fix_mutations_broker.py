@@ -376,8 +376,7 @@ class ServiceRun:
             agreeing += agrees
             if not agrees and (order.is_honest or f"US.{order.symbol}" not in halted):
                 self._problems.append(f"{order} is {row['state']} with {row['cum_lots']} lots here")
-        self._counts |= {"orders as the broker has them": agreeing}
-        self._counts |= {"instruments halted": len(halted)}
+        self._counts |= {"orders as the broker has them": agreeing, "halted": len(halted)}
         wait_until("copied", lambda: not self._client.status()["copy_is_behind"], 60.0)
         self._child.stop()
         self._compare_journal(rows, positions)
