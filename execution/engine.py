@@ -29,6 +29,7 @@ from execution.messages import (
     KillSwitch,
     OpenIncident,
     ReplaceOrder,
+    ReportRefused,
     ResolveOrder,
     ResumeInstrument,
     SendCancel,
@@ -99,6 +100,7 @@ class Engine:
         self._in_mass: set[str] = set()
         self._asked_ns: dict[str, int] = {}
         self._swept_ns = 0
+        self._is_report_lost = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             DecisionReceived: self._on_decision,
             FixInbound: self._on_inbound,
@@ -112,6 +114,7 @@ class Engine:
             Drain: self._on_drain,
             Tick: self._on_tick,
             CallbackFailed: self._on_callback_failed,
+            ReportRefused: self._on_report_refused,
         }
 
     def begin(self, token: int, broker: str, now_ns: int) -> list[Effect]:
@@ -174,15 +177,8 @@ class Engine:
             self._effects.append(OpenIncident("decision_conflict", decision.key, detail))
 
     def _refuse(self, decision: Decision, refusal: Refusal) -> None:
-        self._record(
-            Refused(
-                self._now_ns,
-                decision.sequence,
-                decision.decision_id,
-                refusal.verdict,
-                refusal.detail,
-            )
-        )
+        identity, verdict = decision.decision_id, refusal.verdict
+        self._record(Refused(self._now_ns, decision.sequence, identity, verdict, refusal.detail))
 
     def _decide(self, decision: Decision) -> None:
         refusal = risk.judge_decision(decision, self.state, self._rules, self._now_ns)
@@ -360,6 +356,10 @@ class Engine:
     def _on_callback_failed(self, event: CallbackFailed) -> None:
         self._effects.append(OpenIncident("fix_callback_failed", event.where, event.error))
 
+    def _on_report_refused(self, event: ReportRefused) -> None:
+        self._effects.append(OpenIncident("report_refused", "", event.detail))
+        self._is_report_lost = True
+
     # Time ----------------------------------------------------------------------------------
 
     def _on_tick(self, _event: Tick) -> None:
@@ -380,6 +380,9 @@ class Engine:
         """Doubt what has had no answer, ask about what is unknown, cancel what is past its time."""
         overdue_ns = self._now_ns - self._timing.ack_timeout_ms * NS_PER_MS
         asked = 0
+        if self._is_report_lost and self._mass_sent_ns < overdue_ns:
+            self._is_report_lost = False
+            self._ask_all()
         for cl_ord_id in list(self.state.open):
             order = self.state.orders[cl_ord_id]
             if order.state in IN_FLIGHT and order.sent_ns < overdue_ns:

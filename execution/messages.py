@@ -82,6 +82,15 @@ class CallbackFailed(msgspec.Struct, frozen=True):
     error: str
 
 
+class ReportRefused(msgspec.Struct, frozen=True):
+    """The session itself refused a message of the broker's, and its number is consumed.
+
+    It may have been an execution: nobody will send it again.
+    """
+
+    detail: str
+
+
 Event = (
     DecisionReceived
     | FixInbound
@@ -95,6 +104,7 @@ Event = (
     | Drain
     | Tick
     | CallbackFailed
+    | ReportRefused
 )
 
 

@@ -6,6 +6,7 @@ rounded to the increment their market accepts.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from execution.errors import MalformedMessageError
@@ -14,11 +15,21 @@ TICKS_PER_UNIT = 10_000
 TICKS_PER_MINOR = 100
 PRICE_TICKS_MAX = 10**12
 LOTS_MAX = 10**10
+TEXT_CHARS_MAX = 40
+_FIX_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)").fullmatch
 _SCALE = Decimal(TICKS_PER_UNIT)
 
 
 def to_ticks(price: Decimal | str) -> int:
-    """Return an exact price in ticks; raise when it is finer than a tick or not a number."""
+    """Return an exact price in ticks; raise when it is finer than a tick or not a number.
+
+    Text must be a number as FIX writes one: Decimal also takes ``1e99999``, whose digits would keep
+    the writer busy for longer than a session waits.
+    """
+    if isinstance(price, str) and not (len(price) <= TEXT_CHARS_MAX and _FIX_NUMBER(price)):
+        raise MalformedMessageError(
+            f"{price[:TEXT_CHARS_MAX]!r} is not a price.", remedy="send digits and one point"
+        )
     try:
         scaled = Decimal(price) * _SCALE
         ticks = int(scaled)

@@ -8,6 +8,7 @@ them, and only then are they read, here.
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import msgspec
 
@@ -17,7 +18,12 @@ from execution.errors import MalformedMessageError
 from execution.prices import LOTS_MAX, to_ticks
 
 SOH = "\x01"
+_DIGITS = re.compile(r"[0-9]+").fullmatch
 FIELDS_MAX = 500
+LOTS_CHARS_MAX = 20
+TIME_CHARS_MAX = 40
+# Instants are kept in 64 bits of nanoseconds.
+YEAR_MIN, YEAR_MAX = 1970, 2200
 
 _SIDES: dict[str, Side] = {"1": "buy", "2": "sell", "5": "sell"}
 
@@ -75,7 +81,8 @@ def fields_of(raw: str) -> Fields:
     return fields
 
 
-def _required(fields: Fields, tag: int) -> str:
+def required(fields: Fields, tag: int) -> str:
+    """Return a field that must be there and not be empty; raise where it is not."""
     value = fields.get(tag, "")
     if not value:
         raise MalformedMessageError(
@@ -85,15 +92,17 @@ def _required(fields: Fields, tag: int) -> str:
     return value
 
 
-def _lots(fields: Fields, tag: int, *, default: int | None = None) -> int:
-    value = fields.get(tag, "") if default is not None else _required(fields, tag)
+def lots(fields: Fields, tag: int, *, default: int | None = None) -> int:
+    """Return a quantity of whole shares; without a default the field must be there."""
+    value = fields.get(tag, "") if default is not None else required(fields, tag)
     if not value and default is not None:
         return default
     # "100", "100.", and "100.00" are the same quantity in FIX; "100.5" shares are not ours.
     whole, _, fraction = value.partition(".")
-    if not whole.isdigit() or fraction.strip("0") or int(whole) > LOTS_MAX:
+    is_number = len(whole) <= LOTS_CHARS_MAX and whole.isascii() and whole.isdigit()
+    if not is_number or fraction.strip("0") or int(whole) > LOTS_MAX:
         raise MalformedMessageError(
-            f"Tag {tag} carries {value!r}, which is no quantity of whole shares.",
+            f"Tag {tag} carries {value[:LOTS_CHARS_MAX]!r}, which is no quantity of whole shares.",
             remedy="the raw message is in the journal; ask the broker for the order's status",
         )
     return int(whole)
@@ -109,12 +118,18 @@ def utc_ns(value: str) -> int:
     head, _, fraction = value.partition(".")
     try:
         instant = dt.datetime.strptime(head, "%Y%m%d-%H:%M:%S").replace(tzinfo=dt.UTC)
-        fraction_ns = int(fraction.ljust(9, "0")[:9]) if fraction else 0
     except ValueError as error:
-        raise MalformedMessageError(
-            f"{value!r} is no UTC timestamp.", remedy="send YYYYMMDD-HH:MM:SS[.fraction]"
-        ) from error
-    return datetime_ns(instant) + fraction_ns
+        raise _no_instant(value) from error
+    if not YEAR_MIN <= instant.year < YEAR_MAX or (fraction and not _DIGITS(fraction)):
+        raise _no_instant(value)
+    return datetime_ns(instant) + int(fraction.ljust(9, "0")[:9])
+
+
+def _no_instant(value: str) -> MalformedMessageError:
+    return MalformedMessageError(
+        f"{value[:TIME_CHARS_MAX]!r} is no UTC timestamp.",
+        remedy="send YYYYMMDD-HH:MM:SS[.fraction]",
+    )
 
 
 def report_of(fields: Fields) -> Report:
@@ -125,15 +140,15 @@ def report_of(fields: Fields) -> Report:
     MalformedMessageError
         When a required field is missing or impossible. The session is not disturbed by it.
     """
-    exec_type = _required(fields, 150)
+    exec_type = required(fields, 150)
     is_trade = exec_type in {"F", "G", "1", "2"}
-    last_lots = _lots(fields, 32) if is_trade else _lots(fields, 32, default=0)
-    last_ticks = to_ticks(_required(fields, 31)) if is_trade else (_ticks(fields, 31) or 0)
+    last_lots = lots(fields, 32) if is_trade else lots(fields, 32, default=0)
+    last_ticks = to_ticks(required(fields, 31)) if is_trade else (_ticks(fields, 31) or 0)
     if is_trade and (last_lots <= 0 or last_ticks <= 0):
         raise MalformedMessageError(
             f"An execution of {last_lots} at {last_ticks} ticks.", remedy="ask the broker"
         )
-    side = _SIDES.get(_required(fields, 54))
+    side = _SIDES.get(required(fields, 54))
     if side is None:
         raise MalformedMessageError(
             f"Side {fields[54]!r} is not one we trade.", remedy="ask the broker"
@@ -143,18 +158,18 @@ def report_of(fields: Fields) -> Report:
         cl_ord_id=fields.get(T_CL_ORD_ID, ""),
         orig_cl_ord_id=fields.get(T_ORIG_CL_ORD_ID, ""),
         order_id=fields.get(T_ORDER_ID, ""),
-        exec_id=_required(fields, T_EXEC_ID),
+        exec_id=required(fields, T_EXEC_ID),
         exec_ref_id=fields.get(T_EXEC_REF_ID, ""),
         # FIX 4.2 brokers still send 1 and 2 for executions.
         exec_type="F" if exec_type in {"1", "2"} else exec_type,
-        ord_status=_required(fields, 39),
-        symbol=_required(fields, 55),
+        ord_status=required(fields, 39),
+        symbol=required(fields, 55),
         side=side,
-        cum_lots=_lots(fields, 14),
-        leaves_lots=_lots(fields, 151),
+        cum_lots=lots(fields, 14),
+        leaves_lots=lots(fields, 151),
         last_lots=last_lots,
         last_ticks=last_ticks,
-        qty_lots=_lots(fields, 38, default=0) or None,
+        qty_lots=lots(fields, 38, default=0) or None,
         limit_ticks=_ticks(fields, 44),
         fee_ticks=_ticks(fields, 12) or 0,
         liquidity={"1": "added", "2": "removed", "4": "auction"}.get(fields.get(851, ""), ""),
@@ -172,6 +187,10 @@ def report_of(fields: Fields) -> Report:
 def _iso_date(value: str) -> str:
     if not value:
         return ""
-    if len(value) != 8 or not value.isdigit():
-        raise MalformedMessageError(f"{value!r} is no date.", remedy="send YYYYMMDD")
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    try:
+        digits = value if len(value) == 8 and _DIGITS(value) else ""
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:])).isoformat()
+    except ValueError as error:
+        raise MalformedMessageError(
+            f"{value[:TIME_CHARS_MAX]!r} is no date.", remedy="send YYYYMMDD"
+        ) from error

@@ -30,6 +30,7 @@ from execution.messages import (
     Effect,
     Event,
     FixInbound,
+    ReportRefused,
     SendCancel,
     SendMassStatus,
     SendOrder,
@@ -44,6 +45,7 @@ _LOGON = "A"
 _REJECT = "3"
 _LOGOUT = "5"
 REASON_CHARS_MAX = 200
+TEXT_CHARS_MAX = 500
 RAW_BYTES_MAX = 65_536
 
 Crash = Callable[[str], None]
@@ -207,10 +209,19 @@ class FixSession(fix.Application):  # type: ignore[misc]
             self._redacted_upto = redact_store(self._stored, self._redacted_upto)
 
     def toAdmin(self, message: Any, _session_id: Any) -> None:  # noqa: N802
-        """Put the credentials into our logon."""
+        """Put the credentials into our logon; say when quickfix refuses a broker's message.
+
+        A tag that comes twice is enough for it. The number is consumed, the message never reaches
+        ``fromApp``, and it may have been an execution.
+        """
 
         def work() -> None:
-            if _kind(message) != _LOGON:
+            kind = _kind(message)
+            if kind == _REJECT:
+                self._enqueue(
+                    ReportRefused(message.toString().replace("\x01", "|")[:TEXT_CHARS_MAX])
+                )
+            if kind != _LOGON:
                 return
             self._is_logon_open = True
             if self._config.username:

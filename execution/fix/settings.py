@@ -86,6 +86,9 @@ def initiator_text(config: FixConfig, store: Path) -> str:
         "ResetOnLogout=N",
         "ResetOnDisconnect=N",
         "PersistMessages=Y",
+        # Asks once more when a gap is not filled as promised. Without it, a damaged message within
+        # a gap leaves quickfix waiting for good, deaf to whatever comes.
+        "SendRedundantResendRequests=Y",
         "TimestampPrecision=6",
         f"FileStorePath={store}",
         f"SocketConnectHost={_identity('host', config.host)}",

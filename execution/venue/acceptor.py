@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import quickfix as fix
 import structlog
 
-from execution.errors import VenueError
+from contracts.fix_dictionary import write_dictionary
+from execution.errors import MalformedMessageError
 from execution.fix.parse import Fields, fields_of
 from execution.venue.config import VenueConfig
 from execution.venue.market_data import Update, reject
+
+# By type of message; a client may invent as many others as it likes.
+_COUNTED = frozenset({"0", "1", "2", "3", "4", "5", "A", "D", "F", "G", "H", "AF", "V"})
 
 log = structlog.get_logger()
 
@@ -27,6 +30,12 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
         "CertificateVerifyLevel=0",  # clients show no certificate, they log on by password
         "SSLProtocol=+TLSv1_2 +TLSv1_3",
     ]
+    needs_dictionary = config.is_strict or config.market_data_comp_id
+    dictionary = (
+        ["UseDataDictionary=Y", f"DataDictionary={write_dictionary(store)}"]
+        if needs_dictionary
+        else []
+    )
     # Who listens wants what is now, not what was missed: its sequence begins anew at each logon.
     market_data = (
         []
@@ -38,8 +47,7 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             f"TargetCompID={config.market_data_comp_id}",
             "ResetOnLogon=Y",
             # Repeating groups: without a dictionary, quickfix refuses a tag that comes twice.
-            "UseDataDictionary=Y",
-            f"DataDictionary={dictionary_path()}",
+            *dictionary,
         ]
     )
     return "\n".join(
@@ -49,6 +57,9 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             "NonStopSession=Y",
             "UseDataDictionary=N",
             "SocketNodelay=Y",
+            # Asks once more when a gap is not filled as promised. Without it, a damaged message
+            # within a gap leaves quickfix waiting for good, deaf to whatever comes.
+            "SendRedundantResendRequests=Y",
             "SocketReuseAddress=Y",
             f"SocketAcceptPort={config.fix_port}",
             f"HeartBtInt={config.heartbeat_s}",
@@ -58,24 +69,12 @@ def acceptor_text(config: VenueConfig, store: Path) -> str:
             "BeginString=FIX.4.4",
             f"SenderCompID={config.comp_id}",
             f"TargetCompID={config.client_comp_id}",
+            f"ResetOnLogon={'Y' if config.resets_on_logon else 'N'}",
+            *(dictionary if config.is_strict else ()),
             *market_data,
             "",
         ]
     )
-
-
-def dictionary_path() -> Path:
-    """Return where quickfix's package keeps FIX 4.4's dictionary.
-
-    Raises
-    ------
-    VenueError
-        When it came without one.
-    """
-    for file in distribution("quickfix").files or ():
-        if file.name == "FIX44.xml":
-            return Path(str(file.locate())).resolve()
-    raise VenueError("quickfix has no FIX44.xml.", remedy="install it from its source package")
 
 
 class VenueAcceptor(fix.Application):  # type: ignore[misc]
@@ -211,7 +210,8 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
         kind = ""
         try:
             kind = _field(message.getHeader(), 35)
-            self.received[kind] = self.received.get(kind, 0) + 1
+            counted = kind if kind in _COUNTED else "other"
+            self.received[counted] = self.received.get(counted, 0) + 1
             refuses = kind == "A" and (self.rejects_logons or not self._is_known(message))
         except Exception as error:  # noqa: BLE001 - whose logon cannot be judged is not let in
             log.warning("admin_message_failed", kind=ascii(kind), error=ascii(error))
@@ -231,11 +231,12 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
     def fromApp(self, message: Any, session_id: Any) -> None:  # noqa: N802
         """Count the request and hand it to the loop; who only listens cannot trade."""
         try:
-            fields = fields_of(message.toString())
+            fields = fields_of(_ascii(message.toString()))
             if self._is_market_data(session_id):
                 self._subscribe(fields)
                 return
             kind = fields.get(35, "")
+            kind = kind if kind in _COUNTED else "other"
             self.received[kind] = self.received.get(kind, 0) + 1
             self._enqueue(fields)
         except Exception as error:  # noqa: BLE001 - see above: it would end the process
@@ -254,6 +255,21 @@ class VenueAcceptor(fix.Application):  # type: ignore[misc]
                 self.send_update(reject(_field(message, 262), "", text))
         except Exception as error:  # noqa: BLE001 - see above
             log.warning("refusal_not_sent", error=ascii(error))
+
+
+def _ascii(text: str) -> str:
+    """Return a message's text, which FIX writes in ASCII.
+
+    Raises
+    ------
+    MalformedMessageError
+        When it has other characters, or bytes that are none: they could be kept in no ledger.
+    """
+    if not text.isascii():
+        raise MalformedMessageError(
+            "The message is not ASCII.", remedy="send text of other languages in encoded fields"
+        )
+    return text
 
 
 def _field(part: Any, tag: int) -> str:

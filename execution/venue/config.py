@@ -39,6 +39,11 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Commission per execution, rounded to the cent.
     reject_rate : float
         Share of new orders rejected at random.
+    is_strict : bool
+        Check every message against FIX 4.4's dictionary, and reject at the session level what does
+        not fit, as many brokers do. Without it, only what the venue reads is checked.
+    resets_on_logon : bool
+        Sequence numbers begin anew at each logon: nothing is repeated after a broken line.
     """
 
     state_dir: str
@@ -59,6 +64,8 @@ class VenueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tls_key_file: str = ""
     username: str = ""
     password_file: str = ""
+    is_strict: bool = False
+    resets_on_logon: bool = False
 
 
 def read_config(path: Path) -> VenueConfig:

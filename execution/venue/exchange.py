@@ -9,7 +9,9 @@ from typing import Literal
 import msgspec
 
 from contracts.events import Side
-from execution.fix.parse import Fields
+from execution.errors import MalformedMessageError
+from execution.fix.parse import Fields, required
+from execution.fix.parse import lots as read_lots
 from execution.prices import to_ticks
 from execution.venue import wire
 from execution.venue.book import Book, Match
@@ -29,6 +31,13 @@ from execution.venue.wire import CANCELED, EXPIRED, FILLED, NEW, PARTIAL, REJECT
 Phase = Literal["empty", "pre_open", "continuous", "closed"]
 _MAKER = "MM"
 _SIDES: dict[str, Side] = {"1": "buy", "2": "sell"}
+
+TEXT_CHARS_MAX = 200
+
+
+def _limit_ticks(fields: Fields) -> int | None:
+    """Return a request's limit, None for a market order; a limit order without one is malformed."""
+    return to_ticks(required(fields, 44)) if fields.get(40) == "2" else None
 
 
 class Exchange:
@@ -161,7 +170,14 @@ class Exchange:
     # Requests ------------------------------------------------------------------------------
 
     def handle(self, fields: Fields) -> list[Fields]:
-        """Answer one request of the client."""
+        """Answer one request of the client; one that cannot be read is refused."""
+        try:
+            self._request(fields)
+        except MalformedMessageError as error:
+            self._refuse_message(fields, "0", error.message)
+        return self._taken()
+
+    def _request(self, fields: Fields) -> None:
         kind = fields.get(35, "")
         if kind == "D":
             self._new(fields)
@@ -174,12 +190,17 @@ class Exchange:
         elif kind == "AF":
             self._mass_status(fields.get(584, ""))
         else:
-            self._reports.append({35: "j", 372: kind, 380: "3", 58: "unsupported"})
-        return self._taken()
+            self._refuse_message(fields, "3", "Unsupported Message Type")
+
+    def _refuse_message(self, fields: Fields, reason: str, text: str) -> None:
+        reference = {45: fields[34]} if fields.get(34) else {}
+        self._reports.append(
+            {35: "j", 372: fields.get(35, ""), 380: reason, 58: text[:TEXT_CHARS_MAX]} | reference
+        )
 
     def _new(self, fields: Fields) -> None:
         cl_ord_id, symbol = fields.get(11, ""), fields.get(55, "")
-        side, lots = _SIDES.get(fields.get(54, "")), int(fields.get(38, "0") or 0)
+        side, lots = _SIDES.get(fields.get(54, "")), read_lots(fields, 38, default=0)
         refusal = self._refusal(cl_ord_id, symbol, side, lots)
         if refusal is not None or side is None:
             reason, text = refusal or ("99", "side")
@@ -187,7 +208,7 @@ class Exchange:
                 self._ledger.append(Ended(cl_ord_id=cl_ord_id, status=REJECTED))
             self._reject(fields, reason, text)
             return
-        limit = to_ticks(fields[44]) if fields.get(40) == "2" else None
+        limit = _limit_ticks(fields)
         self._order_count += 1
         order_id = f"V{self._order_count}"
         order = VenueOrder(cl_ord_id, order_id, symbol, side, lots, limit)
@@ -245,13 +266,12 @@ class Exchange:
 
     def _replace(self, fields: Fields) -> None:
         order = self.orders.get(fields.get(41, ""))
-        lots = int(fields.get(38, "0") or 0)
-        known = fields.get(11, "") in self.orders
+        lots, limit = read_lots(fields, 38, default=0), _limit_ticks(fields)
+        known = required(fields, 11) in self.orders
         if order is None or not order.leaves_lots or lots <= order.cum_lots or known:
             self._cancel_reject(fields, order, "2")
             return
         self._books[order.symbol].cancel(order.order_id)
-        limit = to_ticks(fields[44]) if fields.get(40) == "2" else None
         new = msgspec.structs.replace(order, cl_ord_id=fields[11], lots=lots, limit_ticks=limit)
         order.status = "5"
         self._accept(new, replaces=order.cl_ord_id)

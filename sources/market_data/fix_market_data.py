@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ import msgspec
 import quickfix as fix
 
 from contracts.errors import SourceError
+from contracts.fix_dictionary import write_dictionary
 from contracts.hosts import require_private_line
 from domain.market_data.intraday.best_quotes import Scope
 from domain.market_data.intraday.sale_conditions import SaleConditions
@@ -260,7 +260,7 @@ def _settings_text(config: FixMarketData, directory: Path) -> str:
             "NonStopSession=Y",
             # Repeating groups: without a dictionary, quickfix refuses a tag that comes twice.
             "UseDataDictionary=Y",
-            f"DataDictionary={_dictionary_path()}",
+            f"DataDictionary={write_dictionary(directory)}",
             # What the venue adds of its own is no reason to refuse its message: it is recorded.
             "ValidateUserDefinedFields=N",
             "AllowUnknownMsgFields=Y",
@@ -279,10 +279,3 @@ def _settings_text(config: FixMarketData, directory: Path) -> str:
             "",
         ]
     )
-
-
-def _dictionary_path() -> Path:
-    for file in distribution("quickfix").files or ():
-        if file.name == "FIX44.xml":
-            return Path(str(file.locate())).resolve()
-    raise SourceError("quickfix has no FIX44.xml.", remedy="install it from its source package")

@@ -9,6 +9,7 @@ from execution.messages import (
     KillSwitch,
     OpenIncident,
     ReplaceOrder,
+    ReportRefused,
     ResolveOrder,
     ResumeInstrument,
     SendCancel,
@@ -191,6 +192,25 @@ def test_an_unanswered_reconciliation_is_asked_again_and_reported() -> None:
     effects = driver.handle(Tick())
     assert [type(one) for one in effects] == [OpenIncident, SendMassStatus]
     assert driver.engine.phase is Phase.RECONCILING
+
+
+def test_after_a_refused_report_every_order_is_asked_about_once() -> None:
+    driver = Driver(ack_timeout_ms=100, sweep_interval_ms=0).ready()
+    order = driver.decide(1)
+    driver.report(order, "0")
+    driver.now_ns += 101 * MS
+    driver.handle(ReportRefused("tag 31 twice"))
+    assert incidents(driver) == ["report_refused"]
+    (question,) = driver.handle(Tick())
+    assert isinstance(question, SendMassStatus)
+    driver.now_ns += 101 * MS
+    assert driver.handle(Tick()) == []
+    # The refused report was a fill: the broker has more filled than we.
+    mass = {"t584": question.request_id, "t911": "1", "t912": "Y", "t39": "1", "t14": "40"}
+    driver.report(order, "I", **mass)
+    assert "filled_quantity_differs" in incidents(driver)
+    assert driver.order(order).state is S.UNKNOWN
+    assert order.instrument_id in driver.engine.state.halted
 
 
 def test_an_open_order_is_cancelled_when_its_validity_ends() -> None:

@@ -12,7 +12,7 @@ from execution.fix.parse import FIELDS_MAX, fields_of, report_of, utc_ns
 from execution.fix.secrets import redact_store
 from execution.fix.session import FixSession
 from execution.fix.settings import FixConfig, initiator_text
-from execution.messages import CallbackFailed, Event, FixInbound, SendOrder
+from execution.messages import CallbackFailed, Event, FixInbound, ReportRefused, SendOrder
 from execution.prices import to_decimal, to_increment, to_text, to_ticks
 from execution.venue.acceptor import acceptor_text
 from execution.venue.config import VenueConfig
@@ -51,6 +51,10 @@ IMPOSSIBLE = (
     *("32=0", "32=-5", "32=1.5", "32=ten", "14=99999999999999"),
     *("31=0", "31=-1", "31=NaN", "31=1e99", "31=1.00001"),
     *("54=7", "60=yesterday", "75=2010"),
+    # Found by mutation: digits beyond what int() takes, a number that takes seconds to write out,
+    # digits of other scripts, a month that there is not, an instant beyond 64 bits.
+    *("32=" + "9" * 6_000, "31=" + "9" * 6_000, "31=1e99999", "31=1_000", "31=\u0663", "31= 7"),
+    *("75=20101399", "64=20100230", "60=99991231-23:59:59", "60=20100820-13:30:00.-1"),
 )
 
 
@@ -132,6 +136,18 @@ def test_orders_are_withheld_when_killed_or_repeated_too_late(tmp_path: Path) ->
         with pytest.raises(quickfix.DoNotSend):
             one.toApp(message, None)
     assert (free.withheld_count, killed.withheld_count) == (2, 2)
+
+
+def test_a_message_that_the_session_refuses_is_told(tmp_path: Path) -> None:
+    events: list[Event] = []
+    reject = quickfix.Message()
+    reject.getHeader().setField(35, "3")
+    reject.setField(45, "7")
+    reject.setField(58, "Tag appears more than once")
+    session(tmp_path, events).toAdmin(reject, None)
+    (event,) = events
+    assert isinstance(event, ReportRefused)
+    assert "|45=7|" in event.detail
 
 
 def test_no_exception_leaves_a_callback(tmp_path: Path) -> None:

@@ -140,6 +140,27 @@ def test_bad_orders_are_rejected_with_fix_s_reason(
     assert venue.handle(new("c", 1))[0][103] == "2"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{38: "1e3"}, {38: "10.5"}, {38: "-5"}, {38: "\u00b2"}, {40: "2", 44: "x"}, {40: "2", 44: ""}],
+)
+@pytest.mark.parametrize("kind", ["D", "G"])
+def test_a_request_that_cannot_be_read_is_refused_and_the_venue_goes_on(
+    tmp_path: Path, kind: str, changes: Fields
+) -> None:
+    venue = exchange(tmp_path)
+    venue.handle(new("C1", 10, "50"))
+    bad = new("C2", 10) | {35: kind, 34: "7", 41: "C1"} | changes
+    (refusal,) = venue.handle(bad)
+    assert (refusal[35], refusal[45], refusal[372], refusal[380]) == ("j", "7", kind, "0")
+    assert [(one.cl_ord_id, one.status) for one in venue.orders.values()] == [("C1", "0")]
+
+
+def test_a_quantity_may_be_written_with_decimals(tmp_path: Path) -> None:
+    (accepted,) = exchange(tmp_path).handle(new("C1", 0) | {38: "002000.00"})
+    assert (accepted[150], accepted[38]) == ("0", "2000")
+
+
 def test_status_questions_are_answered(tmp_path: Path) -> None:
     venue = exchange(tmp_path)
     nothing = venue.handle({35: "AF", 584: "m"})
