@@ -119,7 +119,6 @@ def main() -> None:
         "models": models,
         "load_average_at_the_end": [round(load, 1) for load in os.getloadavg()],
         "python": platform.python_version(),
-        "report": json.loads(report.json),
     }
     (RESULTS / "walk_forward.json").write_text(json.dumps(figures, indent=1) + "\n")
     sys.stdout.write(report.markdown)
