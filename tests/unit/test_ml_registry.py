@@ -54,7 +54,7 @@ def test_a_run_tells_everything_about_its_training(registry):
     assert run.info.run_name == row["model_version"]
     assert run.info.status == "FINISHED"
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
-    assert params["xgboost.outcome.eta"] == params["xgboost.return.eta"] == "0.05"
+    assert params["xgboost.outcome.eta"] == params["xgboost.return.eta"] == "0.1"
     assert params["split.embargo_sessions"] == "5"
     assert {"features.version", "train.logic_version", "library.xgboost-cpu"} <= set(params)
     for name in ("n_train_rows", "log_loss", "log_loss_uniform", "ic", "ic_t_hac", "temperature"):
