@@ -62,6 +62,7 @@ class FaultProxy:
         self._target_port = target_port
         self._rng = random.Random(seed)  # noqa: S311 - repeatable delays
         self._open: set[_Connection] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._fault = ""
         self._until_s = 0.0
         self.connections = 0
@@ -114,6 +115,12 @@ class FaultProxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A transport with something left to send would close only once it is sent.
+        for writer in self._writers:
+            writer.transport.abort()
+        # What aborting schedules: without it sockets outlive the loop.
+        await asyncio.sleep(0.05)
+        self._writers.clear()
 
     async def _cause(self, kind: str, seconds: float) -> None:
         self._fault, self._until_s = kind, time.monotonic() + seconds
@@ -128,11 +135,13 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.add(writer)
         try:
             there = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             writer.transport.abort()
             return
+        self._writers.add(there[1])
         one = _Connection((writer, there[1]))
         for each in one.writers:
             each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
