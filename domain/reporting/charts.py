@@ -65,7 +65,7 @@ def drawdown(series: pl.DataFrame) -> AnyChart:
         .mark_text(align="right" if late else "left", dx=-8 if late else 8, dy=-2, color=INK)
         .encode(x=_time_axis(series), y="drawdown:Q", text="text:N")
     )
-    return _styled(alt.layer(area, label), "Drawdown from the running peak (% of peak value)")
+    return _styled(alt.layer(area, label), "Drawdown (% of the running peak)")
 
 
 def exposure(equity: pl.DataFrame) -> AnyChart:
@@ -93,7 +93,7 @@ def sector_weights(weights: pl.DataFrame) -> AnyChart:
     )
     ticks = base.mark_tick(color=INK, thickness=3, size=16).encode(y=y, x="benchmark_weight:Q")
     height_px = 24 * max(len(rows), 1)
-    title = "Sector weights (% of NAV); ticks: benchmark"
+    title = "Sector weights; ticks: benchmark"
     return _styled(alt.layer(bars, ticks), title, PLOT_WIDTH_PX - 130, height_px)
 
 
