@@ -14,11 +14,16 @@ from ml.evaluate import evaluate
 from ml.features.compute import compute_features
 from ml.labels.forward import HORIZON_SESSIONS, HORIZONS, forward_returns
 from ml.ratings import PROBABILITIES
-from ml.registry.champions import Champion, registered_name, serving, versions_by_month
+from ml.registry.champions import (
+    Champion,
+    models_table,
+    registered_name,
+    serving,
+    versions_by_month,
+)
 from ml.registry.model_card import Origin, training_charts
 from ml.registry.model_store import ModelStore
 from ml.registry.promotion import judgement_of, train_models
-from ml.registry.registry import Registry
 from ml.registry.tracking import page
 from ml.splits.walk_forward import SplitPolicy
 from ml.training.train import Training
@@ -27,6 +32,7 @@ from ml.validation.quarterly import is_validated, validations_by_month
 from orchestration.base.metadata import HISTORY, lake_asset, png_metadata
 from orchestration.base.ops import model_decisions
 from orchestration.base.partitions import MONTH_COLUMN
+from orchestration.base.registry import registry_of
 from orchestration.base.settings import Settings
 
 LOGIC_VERSION = "evaluation-2"
@@ -52,11 +58,6 @@ def market_prediction_assets(
         _model_quality(settings, months),
         _model_validation(settings, months),
     ]
-
-
-def models_key(horizon: int) -> list[str]:
-    """Return the asset key of a horizon's models."""
-    return ["market_prediction", f"models_{horizon}"]
 
 
 def _features(settings: Settings, months: dg.MonthlyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -92,7 +93,7 @@ def _models(
     settings: Settings, months: dg.MonthlyPartitionsDefinition, horizon: int
 ) -> dg.AssetsDefinition:
     @lake_asset(
-        "04", f"models_{horizon}", primary_key=["month", "serves_from"],
+        "04", models_table(horizon)[1], primary_key=["month", "serves_from"],
         kinds={"xgboost", "mlflow"}, months=months,
         ins={"bars": BARS_OF_ALL_TIME, "features": FEATURES_OF_ALL_TIME},
         description=f"One row is a champion that serves (part of) a month, looking {horizon} "
@@ -110,7 +111,7 @@ def _models(
             decisions=model_decisions(settings, horizon),
         )  # fmt: skip
         # After the pool, in the order of the trainings: so are the versions.
-        champions = _registry(settings, horizon).record(rows, _origin(context, settings))
+        champions = registry_of(settings, horizon).record(rows, _origin(context, settings))
         context.add_output_metadata(_registered(rows, champions, store))
         return rows
 
@@ -123,7 +124,7 @@ def _evaluations(settings: Settings, months: dg.MonthlyPartitionsDefinition) -> 
         kinds={"xgboost"}, event="InstrumentEvaluatedEvent", months=months,
         ins={"bars": BARS_OF_ALL_TIME, "features": FEATURES_OF_ALL_TIME}
         | {
-            f"models_{horizon}": dg.AssetIn(models_key(horizon), metadata=HISTORY)
+            models_table(horizon)[1]: dg.AssetIn(models_table(horizon), metadata=HISTORY)
             for horizon in HORIZONS
         },
         description="One row is one instrument's rating, calibrated probabilities and expected "
@@ -140,8 +141,8 @@ def _evaluations(settings: Settings, months: dg.MonthlyPartitionsDefinition) -> 
         parts, champions = [], {}
         refused: list[str] = []
         for horizon in HORIZONS:
-            table = models[f"models_{horizon}"]
-            named = _registry(settings, horizon).champions(table)
+            table = models[models_table(horizon)[1]]
+            named = registry_of(settings, horizon).champions(table)
             champions[horizon] = versions_by_month(table, named)
             labels = forward_returns(bars, sessions, horizon)
             parts.append(evaluate(
@@ -160,16 +161,19 @@ def _evaluations(settings: Settings, months: dg.MonthlyPartitionsDefinition) -> 
     return evaluations
 
 
+# What was said, beside what came of it.
+SAID_AND_DONE = {
+    "bars": BARS_OF_ALL_TIME,
+    "evaluations": dg.AssetIn(["market_prediction", "evaluations"], metadata=HISTORY),
+}
+
+
 def _model_quality(
     settings: Settings, months: dg.MonthlyPartitionsDefinition
 ) -> dg.AssetsDefinition:
     @lake_asset(
         "04", "model_quality", primary_key=["month", "horizon_sessions"], kinds={"polars"},
-        tier="report", months=months,
-        ins={
-            "bars": BARS_OF_ALL_TIME,
-            "evaluations": dg.AssetIn(["market_prediction", "evaluations"], metadata=HISTORY),
-        },
+        tier="report", months=months, ins=SAID_AND_DONE,
         description="One row is what all evaluations of a horizon up to a month's end have been "
         "worth, by the outcomes known then: rank IC with HAC t-statistic, log-loss against "
         "uniform, coverage of the intervals. Grain: month, horizon. Consumers: 09.",
@@ -191,11 +195,7 @@ def _model_validation(
 ) -> dg.AssetsDefinition:
     @lake_asset(
         "04", "model_validation", primary_key=["month", "horizon_sessions"], kinds={"polars"},
-        tier="report", months=months,
-        ins={
-            "bars": BARS_OF_ALL_TIME,
-            "evaluations": dg.AssetIn(["market_prediction", "evaluations"], metadata=HISTORY),
-        },
+        tier="report", months=months, ins=SAID_AND_DONE,
         description="One row is what a horizon's last 252 evaluated sessions were worth at the end "
         "of a month before a training: IC, deciles and Sharpe ratio after costs, turnover, "
         "calibration, coverage, beside the better baseline. Grain: month, horizon. Consumers: "
@@ -219,11 +219,6 @@ def _model_validation(
 def split_policy(settings: Settings, horizon: int) -> SplitPolicy:
     """Return how the models of a horizon are trained in this environment."""
     return SplitPolicy(horizon_sessions=horizon, retrain_months=settings.retrain_months)
-
-
-def _registry(settings: Settings, horizon: int) -> Registry:
-    store = ModelStore(settings.models_root)
-    return Registry(horizon, settings.mlflow_url, settings.home / "mlflow", store)
 
 
 def _origin(context: dg.AssetExecutionContext, settings: Settings) -> Origin:

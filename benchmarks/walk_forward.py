@@ -105,7 +105,7 @@ def main() -> None:
         lap(f"evaluating, {horizon} sessions")
         found.append(validate(
             evaluations, labels, bars, sessions, horizon=horizon, n_trials=trials.n,
-            cost_bps=RatingPolicy().round_trip_cost_bps / 2, sectors=named,
+            cost_bps=RatingPolicy().one_way_cost_bps, sectors=named,
             baselines=baseline_evaluations(evaluations, bars, sessions),
         ))  # fmt: skip
         lap(f"validating, {horizon} sessions")

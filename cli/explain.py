@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from contracts.errors import LakeError
 from io_managers.lake import Lake
+from ml.registry.champions import models_table
 from ml.registry.model_store import ModelStore
 from orchestration.base.partitions import MONTH_COLUMN
 
@@ -103,7 +104,7 @@ def _beliefs(lake: Lake, decision: Row, store: ModelStore | None) -> list[tuple[
     links.append(("evaluation", _pick(evaluation, "event_id", "rating", "horizon_sessions",
                                       "forecast_return", "expected_return", "feature_hash",
                                       "top_reasons", "reason_bps")))  # fmt: skip
-    models = ("market_prediction", f"models_{evaluation['horizon_sessions']}")
+    models = models_table(evaluation["horizon_sessions"])
     model = _served_by(lake, models, evaluation["model_sha256"])
     links.append(("model", _registered(store, model["training_key"]) | _pick(
         model, "model_sha256", "return_model_sha256", "promoted_by", "promoted_because",

@@ -19,13 +19,13 @@ from io_managers.lake import Lake
 from ml.labels.forward import HORIZONS, forward_returns
 from ml.ratings import RatingPolicy
 from ml.registry.champions import Champion, Snapshot
-from ml.registry.model_store import ModelStore
 from ml.registry.registry import Registry
 from ml.validation.baselines import baseline_evaluations
 from ml.validation.report import walk_forward_report
 from ml.validation.trials import count_trials
 from ml.validation.validate import validate
 from ops_store.records import ModelDecision
+from orchestration.base.registry import registry_of
 from orchestration.base.settings import Settings, read_settings
 
 app = typer.Typer(help="Look at the models, and change who serves.", no_args_is_help=True)
@@ -41,8 +41,8 @@ From = Annotated[
 ]
 
 
-def registry_of(settings: Settings, horizon: int) -> Registry:
-    """Return the registry of a horizon's models.
+def known_registry(settings: Settings, horizon: int) -> Registry:
+    """Return the registry of a horizon that a person named.
 
     Raises
     ------
@@ -54,15 +54,14 @@ def registry_of(settings: Settings, horizon: int) -> Registry:
             f"No model looks {horizon} sessions ahead.",
             remedy=f"name one of {', '.join(map(str, HORIZONS))}",
         )
-    store = ModelStore(settings.models_root)
-    return Registry(horizon, settings.mlflow_url, settings.home / "mlflow", store)
+    return registry_of(settings, horizon)
 
 
 @app.command("list")
 def listed(horizon: Horizon) -> None:
     """List the trainings of a horizon: from when each serves or served, by whose word and why."""
     settings = read_settings()
-    known = registry_of(settings, horizon).snapshot()
+    known = known_registry(settings, horizon).snapshot()
     table = Table("version", "trained for", "serves from", "by", "because", show_lines=True)
     for number, champion in sorted(known.versions.items()):
         since = [f"{day}" for day, version in known.serving if version == number]
@@ -91,7 +90,7 @@ def promote(
 ) -> None:
     """Let a version serve from the next session on, whatever the rule says, until it says more."""
     settings = read_settings()
-    known = registry_of(settings, horizon).snapshot()
+    known = known_registry(settings, horizon).snapshot()
     chosen = known.versions.get(version)
     if chosen is None or not chosen.training_key:
         raise ConfigurationError(
@@ -105,7 +104,7 @@ def promote(
 def rollback(horizon: Horizon, because: Because, from_: From = "", as_: As = "") -> None:
     """Let the champion before the present one serve again, from the next session on."""
     settings = read_settings()
-    known = registry_of(settings, horizon).snapshot()
+    known = known_registry(settings, horizon).snapshot()
     first = _first(settings, from_)
     now = known.of_session(first)
     before = [version for day, version in known.serving if day <= first]
@@ -139,7 +138,7 @@ def report(
         mine = evaluations.filter(pl.col("horizon_sessions") == horizon)
         found.append(validate(
             mine, forward_returns(bars, sessions, horizon), bars, sessions, horizon=horizon,
-            cost_bps=RatingPolicy().round_trip_cost_bps / 2, n_trials=trials.n, sectors=named,
+            cost_bps=RatingPolicy().one_way_cost_bps, n_trials=trials.n, sectors=named,
             baselines=baseline_evaluations(mine, bars, sessions),
         ))  # fmt: skip
     page = walk_forward_report(found, trials, title=f"Walking forward, book {settings.book}")

@@ -15,6 +15,7 @@ from domain.reporting.ratings import both_ends, reasons_of
 from io_managers.lake import Lake
 from io_managers.reports import ReportStore
 from ml.labels.forward import HORIZON_SESSIONS, HORIZONS
+from ml.registry.champions import models_table
 from orchestration.base.settings import Settings
 
 TABLES = (
@@ -122,7 +123,7 @@ def _models(lake: Lake) -> str:
     """Say how many champions each horizon has had."""
     found = []
     for horizon in HORIZONS:
-        table = lake.read(("market_prediction", f"models_{horizon}"))
+        table = lake.read(models_table(horizon))
         found.append(f"{table['training_key'].n_unique()} over {horizon}")
     return "champions: " + ", ".join(found) + " sessions ahead"
 

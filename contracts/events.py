@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -19,6 +19,7 @@ PriceBasis = Literal["raw", "split_adjusted", "total_return"]
 Side = Literal["buy", "sell"]
 SignalSide = Literal["long", "short", "neutral"]
 Rating = Literal["strong_sell", "sell", "neutral", "buy", "strong_buy"]
+RATINGS: tuple[Rating, ...] = get_args(Rating)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event_type"):

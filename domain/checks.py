@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 import polars as pl
 
+from contracts.events import RATINGS
 from domain.book.policy import BookPolicy
 from domain.compliance.rules import GrossLeverage, NameConcentration, SectorConcentration
 from domain.market_data.quality import FLAGS
@@ -21,7 +22,6 @@ from domain.trading_decision.signals import HORIZON_SESSIONS
 
 RULE_SET_VERSION = "checks-3"
 SIDES = ("long", "neutral", "short")
-RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
 
 # The embedded year quarantines 0.06 % of its lines.
 QUARANTINED_MAX = 0.05

@@ -29,8 +29,10 @@ from domain.compliance.rules import RuleSet
 from domain.instrument_analysis.correlation_change import CHANGE_SCHEMA, structure_alarms
 from domain.market_data.vendor_reconciliation import Reconciliation
 from domain.trade_execution.quality_checks import check_execution_quality
+from domain.trading_decision.signals import HORIZON_SESSIONS
 from io_managers.canonical import canonical_hash
 from io_managers.lake import Lake
+from ml.registry.champions import models_table
 from orchestration.base.partitions import MONTH_COLUMN
 
 BARS = ("market_data", "bars")
@@ -40,7 +42,7 @@ CORRELATION_CHANGES = ("instrument_analysis", "correlation_changes")
 EVALUATIONS = ("market_prediction", "evaluations")
 SIGNALS = ("trading_decision", "signals")
 DECISIONS = ("portfolio_coordination", "decisions")
-MODELS = ("market_prediction", "models_5")
+MODELS = models_table(HORIZON_SESSIONS)
 STATES = ("portfolio_management", "book_states")
 POSITIONS = ("portfolio_management", "positions")
 ORDERS = ("trade_execution", "orders")

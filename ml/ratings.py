@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from contracts.events import RATINGS
 from ml.grid import FloatArray
 
-RATINGS = ("strong_sell", "sell", "neutral", "buy", "strong_buy")
 PROBABILITIES = tuple(f"p_{rating}" for rating in RATINGS)
 BPS = 10_000.0
 
@@ -25,6 +25,11 @@ class RatingPolicy(msgspec.Struct, frozen=True):
     lean: float = 0.02
     lean_strong: float = 0.06
     round_trip_cost_bps: float = 7.0
+
+    @property
+    def one_way_cost_bps(self) -> float:
+        """What getting in, or out, costs: half of both."""
+        return self.round_trip_cost_bps / 2.0
 
 
 def lean_of(probabilities: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ import polars as pl
 
 from io_managers.lake import Lake
 from ml.labels.forward import HORIZON_SESSIONS, HORIZONS, forward_returns
+from ml.registry.champions import models_table
 from ml.registry.model_store import ModelStore
 from ml.registry.serving import serving_for
 from ml.validation.drift import DriftVerdict
@@ -42,7 +43,7 @@ def build_model_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     @dg.multi_asset_check(name="champions_in_office", specs=specs, can_subset=True)
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         for key in sorted(context.selected_asset_check_keys):
-            warnings, numbers = _found(key.name, settings)
+            warnings, numbers = judged(key.name, settings)
             yield dg.AssetCheckResult(
                 check_name=key.name, asset_key=asset, passed=not warnings,
                 severity=dg.AssetCheckSeverity.WARN,
@@ -52,13 +53,13 @@ def build_model_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     return [check]
 
 
-def _found(name: str, settings: Settings) -> tuple[list[str], dict[str, Any]]:
+def judged(name: str, settings: Settings) -> tuple[list[str], dict[str, Any]]:
     """Return a check's warnings and the numbers behind them."""
     lake = Lake(settings.lake_root)
     if name == "served_by_the_champion":
         return _stand_ins(lake), {}
-    tables = models_tables()
-    models = lake.read(tables[HORIZON_SESSIONS]) if lake.exists(tables[HORIZON_SESSIONS]) else None
+    table = models_table(HORIZON_SESSIONS)
+    models = lake.read(table) if lake.exists(table) else None
     if models is None or models.is_empty():
         return [], {"judged": "no: there is no model yet"}
     rows = models.sort("month", "serves_from").to_dicts()
@@ -71,16 +72,11 @@ def _found(name: str, settings: Settings) -> tuple[list[str], dict[str, Any]]:
     return list(verdict.warnings), {"judged": judged, **verdict.numbers}
 
 
-def models_tables() -> dict[int, tuple[str, str]]:
-    """Return each horizon's table of models."""
-    return {horizon: ("market_prediction", f"models_{horizon}") for horizon in HORIZONS}
-
-
 def _stand_ins(lake: Lake) -> list[str]:
     columns = [MONTH_COLUMN, "horizon_sessions", "model_version"]
     evaluations = lake.read(EVALUATIONS, columns=columns)
     found = []
-    for table in models_tables().values():
+    for table in map(models_table, HORIZONS):
         if lake.exists(table):
             found += served_by_others(lake.read(table), evaluations)
     return found

@@ -6,12 +6,11 @@ import json
 
 import polars as pl
 
+from contracts.events import RATINGS
 from domain.reporting.evidence import counted, last_session
 from domain.reporting.figures import basis_points, percent
 from domain.reporting.inputs import ReportInputs
 from domain.reporting.sections import FEW, Column, Table, display_names, numeric
-
-RATINGS = ("strong_buy", "buy", "neutral", "sell", "strong_sell")
 
 
 def rating_counts(inputs: ReportInputs) -> list[tuple[str, int]]:
@@ -21,7 +20,7 @@ def rating_counts(inputs: ReportInputs) -> list[tuple[str, int]]:
         return []
     now = evaluations.filter(pl.col("session") == last_session(evaluations))
     found = dict(counted(now["rating"].to_list()))
-    known = [(rating, found.pop(rating)) for rating in RATINGS if rating in found]
+    known = [(rating, found.pop(rating)) for rating in reversed(RATINGS) if rating in found]
     return [*known, *sorted(found.items())]
 
 

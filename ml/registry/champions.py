@@ -20,6 +20,11 @@ def registered_name(horizon: int) -> str:
     return f"instrument-evaluation-{horizon}-sessions"
 
 
+def models_table(horizon: int) -> tuple[str, str]:
+    """Return the asset key of a horizon's table of models."""
+    return ("market_prediction", f"models_{horizon}")
+
+
 class Champion(msgspec.Struct, frozen=True):
     """A registered version, as its tags describe it; ``month`` is the one it was trained for."""
 

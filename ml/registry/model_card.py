@@ -20,6 +20,7 @@ from domain.reporting.charts import (
     to_png,
 )
 from ml.features.compute import FEATURE_NAMES
+from ml.registry.champions import models_table
 from ml.registry.tracking import Entry
 from ml.training.diagnostics import recipe_digest
 from ml.training.train import TrainedModel, Training
@@ -92,7 +93,7 @@ def run_tags(training: Training, origin: Origin) -> dict[str, str]:
             "train_last": training.model.train_last.isoformat(),
             "calibration_known": training.model.calibration_known.isoformat(),
             "mlflow.user": "quantivista",
-            "mlflow.source.name": f"market_prediction/models_{training.model.horizon_sessions}",
+            "mlflow.source.name": "/".join(models_table(training.model.horizon_sessions)),
             "mlflow.source.type": "JOB",
             "mlflow.note.content": describe(training.model),
         }

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from contracts.events import RATINGS
 from ml.grid import FloatArray, grid_of, lagged, ratio, safe_log
 from ml.labels.forward import CLASSES, rating_classes
-from ml.ratings import PROBABILITIES, RATINGS
+from ml.ratings import PROBABILITIES
 
 KEY = ["instrument_id", "session"]
 MOMENTUM, REVERSAL, NEUTRAL = "momentum", "reversal", "always_neutral"

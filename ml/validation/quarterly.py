@@ -86,7 +86,7 @@ def validations_by_month(
         priced = bars.filter(pl.col("session") < end)
         found = validate(
             trailing, labels, priced, sessions.filter(sessions < end), horizon=horizon,
-            cost_bps=RatingPolicy().round_trip_cost_bps / 2, n_trials=1, known_before=end,
+            cost_bps=RatingPolicy().one_way_cost_bps, n_trials=1, known_before=end,
             baselines=baseline_evaluations(trailing, priced, sessions),
         )  # fmt: skip
         rows.append({"month": month, **_row(found)})

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from contracts.errors import ContractError
+from contracts.events import RATINGS
 from domain.reporting.evidence import T_STATISTIC_MIN
 from domain.reporting.figures import ABSENT, basis_points, count, day, number, percent
-from ml.ratings import RATINGS
 from ml.validation.decile_portfolio import DECILES
 from ml.validation.deflated_sharpe import CONFIDENCE
 from ml.validation.reliability import Reliability

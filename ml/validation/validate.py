@@ -14,10 +14,11 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from contracts.events import RATINGS
 from domain.portfolio_management.performance import SESSIONS_PER_YEAR
 from ml.grid import FloatArray
 from ml.labels.forward import CLASSES
-from ml.ratings import PROBABILITIES, RATINGS
+from ml.ratings import PROBABILITIES
 from ml.training.calibration import hac_t, log_losses
 from ml.validation.deflated_sharpe import (
     Moments,

@@ -47,13 +47,13 @@ def bars():
 @pytest.fixture(scope="module")
 def qlibs(tmp_path_factory):
     root = tmp_path_factory.mktemp("qlib")
-    python = make_environment(root)
-    if isinstance(python, str):
-        pytest.skip(python)
+    made = make_environment(root)
+    if isinstance(made, str):
+        pytest.skip(f"Qlib cannot be installed here: {made}")
     frame = bars()
     names = write_store(frame, DAYS, root / "store")
     answer = root / "alpha158.parquet"
-    run(python, root / "store", names, (DAYS[0], DAYS[-1]), answer=answer)
+    run(made, root / "store", names, (DAYS[0], DAYS[-1]), answer=answer)
     return pl.read_parquet(answer).sort("instrument", "datetime")
 
 

@@ -18,6 +18,7 @@ from ml.registry.registry import Registry
 from orchestration.base.ops import incident_store
 from orchestration.base.settings import Settings
 from orchestration.definitions import build_defs
+from orchestration.model_checks import judged
 from tests.orchestration.chain import MONTHS, hashes
 
 MODELS = ("market_prediction", f"models_{HORIZON_SESSIONS}")
@@ -161,9 +162,12 @@ def test_the_champion_before_stands_in_for_one_that_is_refused(copied):
     assert materialise(copied, "evaluations", first=MONTHS[-1]) == {}
     rows = evaluated(copied).filter(pl.col("month") == MONTHS[-1])
     assert rows["model_version"].unique().to_list() == [before["model_version"][-1]]
+    [warning], _ = judged("served_by_the_champion", copied)
+    assert warning.startswith("2010-08, 5 sessions: " + before["model_version"][-1])
     assert materialise(copied, *ALL_MODELS, "evaluations", first=MONTHS[-1]) == {}
     rows = evaluated(copied).filter(pl.col("month") == MONTHS[-1])
     assert rows["model_version"].unique().to_list() == [newest["model_version"]]
+    assert judged("served_by_the_champion", copied) == ([], {})
 
 
 def test_a_person_rolls_back_from_a_session_on(copied, monkeypatch):

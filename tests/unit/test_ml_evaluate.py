@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from contracts.errors import ContractError
+from contracts.events import RATINGS
 from domain.instrument_analysis.indicators import compute_indicators
 from ml.errors import ModelRefusedError
 from ml.evaluate import (
@@ -19,7 +20,7 @@ from ml.evaluate import (
 )
 from ml.features.compute import FEATURE_NAMES, compute_features, feature_hashes, feature_matrix
 from ml.labels.forward import forward_returns
-from ml.ratings import PROBABILITIES, RATINGS
+from ml.ratings import PROBABILITIES
 from ml.registry.model_store import ModelStore
 from ml.registry.promotion import MODEL_SCHEMA, train_models
 from ml.splits.walk_forward import SplitPolicy
